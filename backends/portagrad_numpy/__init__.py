@@ -1,0 +1,27 @@
+"""NumPy: arrays in the host's memory."""
+
+import numpy
+from array_api_compat import numpy as xp
+from portagrad_numpy.kernels import kernels
+
+from portagrad.backend import Backend
+
+
+def _parse_device(text: str) -> str:
+    if text not in ("", "cpu"):
+        raise ValueError(f"NumPy has one device, 'cpu', not {text!r}")
+    return "cpu"
+
+
+backend = Backend(
+    name="numpy",
+    xp=xp,
+    array_types=(numpy.ndarray, numpy.generic),
+    devices=lambda: ["cpu"],
+    parse_device=_parse_device,
+    device_of=lambda x: "cpu",
+    from_numpy=lambda a, device: a,
+    kernels=kernels,
+    one_device=True,
+    version=numpy.__version__,
+)
