@@ -1,0 +1,150 @@
+"""NPZ files: zip archives of NumPy arrays, read without pickle."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from portagrad.data.dataset import Array, Dataset, check_inputs, make_dataset
+from portagrad.data.files import nearest, open_data, read_exactly
+from portagrad.errors import DataError
+
+# Names under which data sets usually store their two arrays, tried in this order when none is given.
+USUAL_NAMES = (
+    ("inputs", "labels"),
+    ("images", "labels"),
+    ("data", "labels"),
+    ("data", "target"),
+    ("x", "y"),
+    ("X", "y"),
+    ("x_train", "y_train"),
+    ("X_train", "y_train"),
+)
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def _names(archive: zipfile.ZipFile) -> list[str]:
+    return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> Array:
+    """One array, its size bounded by what the archive holds; NumPy's own reader allocates what is claimed."""
+    where = f'{path}, array "{name}"'
+    if name not in _names(archive):
+        names = _names(archive)
+        close = nearest(name, names)
+        hint = f"; the nearest is {close}" if close else ""
+        raise DataError(f"{where}: no such array{hint} (the file holds {', '.join(names) or 'none'})")
+    member = name + ".npy" if name + ".npy" in archive.namelist() else name
+    with archive.open(member) as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            shape, fortran, dtype = _HEADERS[version](file)
+            if min(shape, default=0) < 0:
+                raise ValueError(shape)
+        except (ValueError, KeyError):
+            raise DataError(f"{where}: not a NumPy array (its NPY header is damaged)") from None
+        if dtype.hasobject:
+            raise DataError(f"{where}: Python objects, which only pickle could read; store numbers instead")
+        expected = math.prod(shape) * dtype.itemsize
+        content = read_exactly(file, expected)
+        if len(content) < expected:
+            raise DataError(
+                f"{where}: truncated; the header says {shape} {dtype}, {expected} bytes, "
+                f"the file holds {len(content)}"
+            )
+        if file.read(1):  # at the end of the member zipfile also checks its sum
+            raise DataError(f"{where}: longer than the {shape} {dtype} its header says")
+    try:
+        array: Array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+    except ValueError:
+        raise DataError(f"{where}: the shape {shape} is impossible for {dtype}") from None
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def read_npz_arrays(path: str | Path, names: list[str] | None = None) -> dict[str, Array]:
+    """Read arrays of an NPZ file by name.
+
+    Parameters
+    ----------
+    path : str or Path
+    names : list of str, optional
+        Which arrays; all by default.
+
+    Raises
+    ------
+    DataError
+        If the file or an array is missing or damaged, or holds Python objects: nothing is unpickled. Memory
+        is bounded by what the file holds, whatever a header claims.
+    """
+    path = Path(path)
+    with open_data(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                wanted = _names(archive) if names is None else names
+                return {name: _read_member(path, archive, name) for name in wanted}
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            # zipfile raises RuntimeError for an encrypted member, NotImplementedError for an unknown method.
+            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
+
+
+def read_npz(
+    path: str | Path,
+    inputs: str | None = None,
+    labels: str | None = None,
+    *,
+    classes: int | Sequence[str] | None = None,
+) -> Dataset:
+    """Read a data set of an NPZ file.
+
+    Parameters
+    ----------
+    path : str or Path
+    inputs, labels : str, optional
+        Names of the two arrays. By default the usual pairs are looked for: ``inputs`` and ``labels``,
+        ``images`` and ``labels``, ``data`` and ``target``, ``x`` and ``y``, ``x_train`` and ``y_train``.
+    classes : int or sequence of str, optional
+        Number of classes, or their names; by default, the highest label plus one or the texts found.
+
+    Raises
+    ------
+    DataError
+        If the file is wrong or an array of it does not fit the other.
+
+    Examples
+    --------
+    >>> data = read_npz("examples/data/digits.npz")
+    >>> len(data), data.inputs.shape, data.classes
+    (1797, (1797, 8, 8), 10)
+    """
+    path = Path(path)
+    if inputs is None or labels is None:
+        inputs, labels = _find_names(path, inputs, labels)
+    arrays = read_npz_arrays(path, [inputs, labels])
+    check_inputs(arrays[inputs], f'{path}, array "{inputs}"')
+    return make_dataset(arrays[inputs], arrays[labels], what=f'{path}, array "{labels}"', classes=classes)
+
+
+def _find_names(path: Path, inputs: str | None, labels: str | None) -> tuple[str, str]:
+    with open_data(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                held = _names(archive)
+        except (zipfile.BadZipFile, EOFError) as error:
+            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
+    for usual_inputs, usual_labels in USUAL_NAMES:
+        pair = (inputs or usual_inputs, labels or usual_labels)
+        if pair[0] in held and pair[1] in held:
+            return pair
+    raise DataError(
+        f"{path}: which arrays are the inputs and the labels? It holds {', '.join(held) or 'none'}; "
+        "name them with data.inputs and data.labels"
+    )

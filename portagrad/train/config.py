@@ -1,0 +1,175 @@
+"""The configuration of a training run: its keys, their defaults and ranges, and what must go together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from portagrad.data.files import missing_file, shown
+from portagrad.train.schema import Count, Fault, Fraction, NotNegative, Positive, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """``[data]``: the files, and how they are split and scaled."""
+
+    path: Path
+    format: Literal["npz", "csv", "idx"] | None = None
+    inputs: str | None = None
+    labels: str | int | None = None
+    header: bool | None = None
+    delimiter: str | None = None
+    classes: Annotated[int, Range(2, 1_000_000)] | None = None
+    names: tuple[str, ...] | None = None
+    test_path: Path | None = None
+    test_inputs: str | None = None
+    test_labels: str | int | None = None
+    test_fraction: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.2
+    validation_fraction: Fraction = 0.1
+    standardize: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """``[model]``: a multilayer perceptron."""
+
+    hidden: tuple[Count, ...] = (128,)
+    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus", "tanh"] = "relu"
+    dropout: Fraction = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """``[optimizer]``: its name, its learning rate and what else that optimizer takes."""
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lion"] = "adamw"
+    lr: Positive = 1e-3
+    momentum: Fraction | None = None
+    nesterov: bool | None = None
+    decay: Fraction | None = None
+    b1: Fraction | None = None
+    b2: Fraction | None = None
+    eps: Positive | None = None
+    weight_decay: NotNegative | None = None
+    clip_norm: Positive | None = None
+
+
+# What each optimizer takes besides lr and clip_norm, as in portagrad.optim.
+OPTIONS = {
+    "sgd": ("momentum", "nesterov", "weight_decay"),
+    "adam": ("b1", "b2", "eps", "weight_decay"),
+    "adamw": ("b1", "b2", "eps", "weight_decay"),
+    "rmsprop": ("decay", "eps", "momentum", "weight_decay"),
+    "adagrad": ("eps", "weight_decay"),
+    "lion": ("b1", "b2", "weight_decay"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """``[schedule]``: the learning rate over the run, relative to ``optimizer.lr``."""
+
+    name: Literal["constant", "step", "cosine", "one_cycle"] = "constant"
+    warmup_epochs: NotNegative = 0.0
+    every_epochs: Positive | None = None
+    factor: Annotated[float, Range(0, 1, open_low=True)] | None = None
+    final: Fraction | None = None
+
+
+# What each schedule takes, with the value it has when the file does not say.
+SCHEDULE_OPTIONS: dict[str, dict[str, float]] = {
+    "constant": {},
+    "step": {"every_epochs": 10.0, "factor": 0.5},
+    "cosine": {"final": 0.0},
+    "one_cycle": {},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """``[train]``: the loop."""
+
+    epochs: Count = 50
+    batch_size: Count = 64
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole training run. Each field is a key or a section of the TOML file.
+
+    Examples
+    --------
+    >>> config = Config(data=DataConfig(path=Path("examples/data/digits.npz")))
+    >>> config.optimizer.name, config.train.epochs
+    ('adamw', 50)
+    """
+
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    train: LoopConfig = field(default_factory=LoopConfig)
+    seed: Annotated[int, Range(0)] = 0
+    device: str | None = None
+    output: Path | None = None
+
+
+def present(section: Any) -> Iterator[tuple[str, Any]]:
+    """The fields of a section that are set, by name."""
+    for entry in dataclasses.fields(section):
+        value = getattr(section, entry.name)
+        if value is not None:
+            yield entry.name, value
+
+
+def check(config: Config) -> None:
+    """Raise a Fault for what one key alone cannot tell: files, and keys that do not go together."""
+    _check_data(config.data)
+    optimizer, schedule = config.optimizer, config.schedule
+    for key, value in present(optimizer):
+        taken = ("lr", *OPTIONS[optimizer.name], "clip_norm")
+        if value is not None and key not in ("name", *taken):
+            raise Fault(f"optimizer.{key}", f"{optimizer.name} takes no {key}; it takes {', '.join(taken)}")
+    if optimizer.nesterov and not optimizer.momentum:
+        raise Fault("optimizer.nesterov", "needs optimizer.momentum above 0")
+    for key, _ in present(schedule):
+        taken = () if schedule.name == "one_cycle" else ("warmup_epochs",)
+        taken = (*taken, *SCHEDULE_OPTIONS[schedule.name])
+        given = key != "warmup_epochs" or schedule.warmup_epochs > 0
+        if given and key not in ("name", *taken):
+            offer = f"it takes {', '.join(taken)}" if taken else "it has a warm-up of its own"
+            raise Fault(f"schedule.{key}", f"{schedule.name} takes no {key}; {offer}")
+    if schedule.warmup_epochs >= config.train.epochs:
+        raise Fault("schedule.warmup_epochs", f"must be below train.epochs, {config.train.epochs}")
+    if config.output is not None and config.output.exists():
+        if not config.output.is_dir():
+            raise Fault("output", f"{config.output} is a file, not a folder")
+        if any(config.output.iterdir()):
+            raise Fault(
+                "output",
+                f"the folder {config.output} is not empty; name a fresh one, or leave output out for a "
+                "numbered folder under runs",
+            )
+
+
+def _check_data(data: DataConfig) -> None:
+    for key, path in (("path", data.path), ("test_path", data.test_path)):
+        if path is not None and not path.is_file():
+            raise Fault(f"data.{key}", missing_file(path))
+    if data.delimiter is not None and len(data.delimiter) != 1:
+        raise Fault("data.delimiter", f"expected one character, got {shown(data.delimiter)}")
+    if data.names is not None:
+        if len(set(data.names)) < max(2, len(data.names)):
+            raise Fault("data.names", "expected two or more different names")
+        if data.classes is not None and data.classes != len(data.names):
+            raise Fault("data.classes", f"is {data.classes}, but data.names has {len(data.names)} names")
+    if data.test_path is None and data.validation_fraction + data.test_fraction >= 1:
+        raise Fault(
+            "data.validation_fraction",
+            f"with data.test_fraction it leaves nothing to train on "
+            f"({data.validation_fraction:g} + {data.test_fraction:g})",
+        )
