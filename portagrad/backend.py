@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, metadata
+from importlib.util import find_spec
 from typing import Any
 
 import array_api_compat
@@ -30,16 +33,21 @@ class Backend:
     array_types : tuple of type
         Every type an array of the library can have, by ``isinstance``.
     devices : callable
-        ``devices()`` lists the library's usable devices, the default first.
+        ``devices()`` lists the library's usable devices, the default first; BackendUnavailableError where the
+        library is there but its driver is not.
     parse_device : callable
         ``parse_device(text)`` turns what follows the backend's name (``""``, ``"cuda:1"``) into a native
         device; ValueError where there is no such device.
+    device_name : callable
+        ``device_name(device)`` is the text from which ``parse_device`` gives that device again.
     device_of : callable
-        ``device_of(x)`` is the native device of an array.
+        ``device_of(x)`` is the native device of an array; None for a value that the library places later
+        (a JAX tracer), which stands beside arrays of any of its devices.
     put : callable
         ``put(x, device)`` moves an array of this library to another of its own devices.
     to_numpy, from_numpy : callable
-        ``to_numpy(x)`` copies to the host; ``from_numpy(a, device)`` copies from it.
+        ``to_numpy(x)`` copies to the host; ``from_numpy(a, device)`` copies from it. Of the two, one at most
+        may share memory, and only NumPy's own do.
     guard : callable, optional
         ``guard(device)`` is a context manager that makes a device current, for libraries whose device is
         ambient.
@@ -60,6 +68,7 @@ class Backend:
     array_types: tuple[type, ...]
     devices: Callable[[], Sequence[Any]]
     parse_device: Callable[[str], Any]
+    device_name: Callable[[Any], str] = str
     device_of: Callable[[Any], Any] = array_api_compat.device
     put: Callable[[Any, Any], Any] = array_api_compat.to_device
     to_numpy: Callable[[Any], np.ndarray[Any, Any]] = np.asarray
@@ -94,38 +103,55 @@ def get_backend(name: str) -> Backend:
     """
     if name in _loaded:
         return _loaded[name]
+    if name not in registered():
+        registered.cache_clear()  # it may have been installed since
     point = registered().get(name)
     if point is None:
-        raise BackendUnavailableError(
-            f"no backend is named {name!r}; installed: {', '.join(sorted(registered()))}"
-        )
+        installed = ", ".join(sorted(registered())) or "none; install portagrad itself: pip install portagrad"
+        raise BackendUnavailableError(f"no backend is named {name!r}; installed: {installed}")
     try:
         backend: Backend = point.load()
     except BackendUnavailableError:
         raise
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise BackendUnavailableError(
-            f"the backend {name!r} cannot be imported: {error}\ninstall it with: pip install 'portagrad[{name}]'"
+            f"the backend {name!r} needs {error.name}, which is not installed: {_install(name, error)}"
+        ) from error
+    except Exception as error:  # a broken library, or a stranger's adapter
+        raise BackendUnavailableError(
+            f"the backend {name!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     return _loaded.setdefault(name, backend)
 
 
+def _install(name: str, error: ModuleNotFoundError) -> str:
+    """The command that installs what an adapter lacks."""
+    extras = metadata("portagrad").get_all("Provides-Extra") or []
+    package = f"'portagrad[{name}]'" if name in extras else (error.name or name).partition(".")[0]
+    return f"pip install {package}"
+
+
+def candidates(kind: type) -> Iterator[Backend]:
+    """Backends to which an array or device of this type may belong, the likeliest first.
+
+    A library that nobody imported has made no arrays, so its adapter is left alone.
+    """
+    root = kind.__module__.partition(".")[0]
+    yield from list(_loaded.values())
+    # A backend is usually named after its library: so is the module of the library's types.
+    for name in sorted(registered(), key=lambda name: name not in root):
+        if name not in _loaded and (name in sys.modules or find_spec(name) is None):
+            try:
+                yield get_backend(name)
+            except BackendUnavailableError:
+                if name in root:
+                    raise
+
+
 def find_backend(array_type: type) -> Backend | None:
     """The backend whose arrays have this type, loading its adapter if need be; None if there is none."""
-    for backend in _loaded.values():
-        if issubclass(array_type, backend.array_types):
-            return backend
-    root = array_type.__module__.partition(".")[0]
-    # A library's adapter is usually named after it, so the likely one is loaded first and mostly alone.
-    for name in sorted(registered(), key=lambda name: name not in root):
-        if name not in _loaded:
-            try:
-                backend = get_backend(name)
-            except BackendUnavailableError:
-                continue
-            if issubclass(array_type, backend.array_types):
-                return backend
-    return None
+    matches = (found for found in candidates(array_type) if issubclass(array_type, found.array_types))
+    return next(matches, None)
 
 
 class _ByType(dict[type, "Backend | None"]):
@@ -152,3 +178,22 @@ def backend_of(x: object) -> Backend | None:
     True
     """
     return BY_TYPE[type(x)]
+
+
+class _Kinds(dict[Any, int]):
+    """What differentiation makes of a dtype, asked of the backends once."""
+
+    def __missing__(self, key: Any) -> int:
+        found = 0
+        for backend in list(_loaded.values()):
+            with contextlib.suppress(Exception):  # a dtype of another library
+                if backend.xp.isdtype(key, "complex floating"):
+                    found = 2
+                elif backend.xp.isdtype(key, "real floating"):
+                    found = 1
+        self[key] = found
+        return found
+
+
+KIND = _Kinds()
+"""By dtype: 0 not differentiable (integers, booleans), 1 real floating, 2 complex floating."""

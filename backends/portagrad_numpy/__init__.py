@@ -2,9 +2,9 @@
 
 import numpy
 from array_api_compat import numpy as xp
-from portagrad_numpy.kernels import kernels
 
 from portagrad.backend import Backend
+from portagrad_numpy.kernels import kernels
 
 
 def _parse_device(text: str) -> str:
@@ -20,6 +20,7 @@ backend = Backend(
     devices=lambda: ["cpu"],
     parse_device=_parse_device,
     device_of=lambda x: "cpu",
+    put=lambda x, device: x,
     from_numpy=lambda a, device: a,
     kernels=kernels,
     one_device=True,

@@ -1,0 +1,73 @@
+"""CuPy: arrays on CUDA devices."""
+
+from typing import Any
+
+from portagrad.backend import Backend
+from portagrad.errors import BackendUnavailableError
+
+try:
+    import cupy
+    from array_api_compat import cupy as xp
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("cupy", "cupy_backends"):
+        raise
+    raise BackendUnavailableError(
+        "CuPy is not installed: pip install 'portagrad[cuda12]' for CUDA 12, or 'portagrad[cuda13]' for "
+        "CUDA 13; nvidia-smi shows which the driver supports"
+    ) from error
+
+from portagrad_cupy.kernels import kernels
+
+_runtime = cupy.cuda.runtime
+
+
+def _count() -> int:
+    try:
+        count: int = _runtime.getDeviceCount()
+    except _runtime.CUDARuntimeError as error:
+        if _runtime.driverGetVersion() == 0:
+            raise BackendUnavailableError(
+                f"CuPy {cupy.__version__} is installed, but there is no NVIDIA driver: install one, or pass "
+                f"the GPU on to the container (docker run --gpus all); nvidia-smi shows whether it works"
+            ) from error
+        raise BackendUnavailableError(
+            f"CuPy {cupy.__version__} is installed, but CUDA does not work: {error}"
+        ) from error
+    return count
+
+
+def _parse_device(text: str) -> Any:
+    count = _count()
+    number = text.removeprefix("cuda").removeprefix(":") or "0"
+    if not number.isdecimal() or int(number) >= count:
+        raise ValueError(f"CuPy's devices are {', '.join(f'cuda:{i}' for i in range(count))}, not {text!r}")
+    return cupy.cuda.Device(int(number))
+
+
+def _put(x: Any, device: Any) -> Any:
+    with device:
+        return cupy.array(x)
+
+
+def _from_numpy(a: Any, device: Any) -> Any:
+    with device:
+        return cupy.array(a)
+
+
+backend = Backend(
+    name="cupy",
+    xp=xp,
+    array_types=(cupy.ndarray,),
+    devices=lambda: [cupy.cuda.Device(i) for i in range(_count())],
+    parse_device=_parse_device,
+    device_name=lambda device: f"cuda:{device.id}",
+    device_of=lambda x: x.device,
+    put=_put,
+    to_numpy=cupy.asnumpy,
+    from_numpy=_from_numpy,
+    # CuPy's current device is ambient. A Device is its own context, a fresh one safe to enter in any thread.
+    guard=lambda device: cupy.cuda.Device(device.id),
+    kernels=kernels,
+    out_of_memory=(cupy.cuda.memory.OutOfMemoryError,),
+    version=cupy.__version__,
+)
