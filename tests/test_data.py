@@ -65,7 +65,7 @@ def npz_file(tmp_path):
     return write
 
 
-# --- the shipped digits --------------------------------------------------------------------------------------
+# --- the shipped digits ---
 
 
 def test_the_digits_are_the_test_part_of_the_uci_set():
@@ -85,7 +85,7 @@ def test_the_digits_equal_the_copy_in_scikit_learn():
     np.testing.assert_array_equal(data.labels, digits.target)
 
 
-# --- the same table in every format ----------------------------------------------------------------------------
+# --- the same table in every format ---
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
@@ -127,7 +127,7 @@ def test_the_format_is_found_from_the_content_where_the_name_says_nothing(tmp_pa
     assert found == ["idx", "idx", "csv", "npz"]
 
 
-# --- any file ------------------------------------------------------------------------------------------------
+# --- any file ---
 
 
 def test_a_missing_file_names_the_nearest(tmp_path):
@@ -167,7 +167,7 @@ def test_damaged_gzip_is_named_as_such(tmp_path):
     )
 
 
-# --- CSV -----------------------------------------------------------------------------------------------------
+# --- CSV ---
 
 
 def test_csv_labels_of_text_become_classes_in_sorted_order(csv_file):
@@ -259,8 +259,8 @@ def test_csv_settings_and_what_is_found_without_them(csv_file, text, options, la
         (
             "1,2,0\n",
             {"label": "kind"},
-            "table.csv: no column 'kind' for the labels, as the file has no header; give the column's number, "
-            "or set data.header = true",
+            "table.csv: no column 'kind' for the labels, as the file has no header; give the column's "
+            "number, or set data.header = true",
         ),
         (b"1,2,0\n3,\xff,1\n", {}, "table.csv, line 2: not UTF-8 text (byte 0xff)"),
         ('1,2,0\n3,"4,1\n5,6,0\n', {}, "table.csv, line 2: unexpected end of data"),
@@ -283,7 +283,7 @@ def test_a_line_without_end_costs_bounded_memory(tmp_path, csv_file):
     assert peak < 80e6
 
 
-# --- IDX -----------------------------------------------------------------------------------------------------
+# --- IDX ---
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_idx_files_that_do_not_fit_each_other(tmp_path):
     )
 
 
-# --- NPZ -----------------------------------------------------------------------------------------------------
+# --- NPZ ---
 
 
 def test_npz_finds_the_usual_names_and_takes_others(npz_file):
@@ -527,7 +527,7 @@ def test_any_flipped_or_lost_bytes_are_a_data_error_or_the_same_data(tmp_path, s
         np.testing.assert_array_equal(damaged.labels, whole.labels)
 
 
-# --- data sets, splits, standardisation, batches -------------------------------------------------------------------
+# --- data sets, splits, standardisation, batches ---
 
 
 def test_a_dataset_checks_itself(tmp_path):
@@ -574,8 +574,8 @@ def test_the_split_keeps_a_training_example_of_every_class():
         (
             [0, 1, 2, 3],
             [0.5],
-            "the split leaves classes without a training example: 2 examples are asked for and 0 can be spared; "
-            "lower the fractions",
+            "the split leaves classes without a training example: 2 examples are asked for and 0 can be "
+            "spared; lower the fractions",
         ),
     ],
 )

@@ -68,7 +68,8 @@ def load_config(
         check(config)
     except Fault as fault:
         source = _source(sources, fault.key, path)
-        text = fault.text if source.startswith(f"--set {fault.key}=") else str(fault)
+        named = source == f"--{fault.key}" or source.startswith(f"--set {fault.key}=")
+        text = fault.text if named else str(fault)
         raise ConfigError(f"{source}: {text}") from None
     return config
 
