@@ -13,7 +13,7 @@ from portagrad.data.dataset import Array
 from portagrad.errors import DataError
 
 
-def split(labels: Array, fractions: Sequence[float], key: Any) -> tuple[Array, ...]:
+def split(labels: Array, fractions: Sequence[float], key: random.Key) -> tuple[Array, ...]:
     """Split the row numbers of a data set at random, each class in the same proportion.
 
     Parameters
@@ -21,7 +21,7 @@ def split(labels: Array, fractions: Sequence[float], key: Any) -> tuple[Array, .
     labels : array of int64, shape (examples,)
     fractions : sequence of float
         Sizes of the parts that are split off, as fractions of the whole; their sum is below 1.
-    key : array
+    key : Key
         From `portagrad.random.key`; the same key makes the same split, on every machine.
 
     Returns
@@ -44,7 +44,7 @@ def split(labels: Array, fractions: Sequence[float], key: Any) -> tuple[Array, .
     (24, 6, array([0, 0, 1, 1, 2, 2]))
     """
     examples = len(labels)
-    order = np.asarray(random.permutation(key, examples))
+    order = random.permutation(key, examples, device="cpu")
     for fraction in fractions:
         if round(fraction * examples) == 0:
             raise DataError(f"a part of {fraction:g} of {examples} examples is empty; raise the fraction")
@@ -52,7 +52,8 @@ def split(labels: Array, fractions: Sequence[float], key: Any) -> tuple[Array, .
     rest = counts.copy()
     parts = []
     # Shuffled within each class: the parts of a class are then consecutive runs of it.
-    members = [order[labels[order] == label] for label in range(len(counts))]
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    members = np.split(by_class, np.cumsum(counts)[:-1])
     for fraction in fractions:
         share = _apportion(counts, round(fraction * examples), rest - (rest > 0))
         taken = [members[label][rest[label] - share[label] : rest[label]] for label in range(len(counts))]
@@ -65,15 +66,15 @@ def split(labels: Array, fractions: Sequence[float], key: Any) -> tuple[Array, .
 def _apportion(counts: Array, total: int, available: Array) -> Array:
     """Divide `total` among classes in proportion to `counts` by largest remainder, within `available`."""
     exact = counts * (total / counts.sum())
-    share = np.minimum(np.floor(exact).astype(np.int64), available)
+    share: Array = np.minimum(np.floor(exact).astype(np.int64), available)
     if available.sum() < total:
         raise DataError(
             f"the split leaves classes without a training example: {total} examples are asked for and "
             f"{available.sum()} can be spared; lower the fractions"
         )
-    while share.sum() < total:
-        lacking = np.where(share < available, exact - share, -np.inf)
-        share[int(lacking.argmax())] += 1
+    while (missing := total - int(share.sum())) > 0:
+        free = np.flatnonzero(share < available)
+        share[free[np.argsort(share[free] - exact[free], kind="stable")][:missing]] += 1
     return share
 
 
@@ -118,16 +119,16 @@ class Standardization:
         return scaled
 
 
-def batches(key: Any, examples: int, size: int, *, device: Any = None) -> Iterator[Any]:
+def batches(key: random.Key, examples: int, size: int, *, device: Any = "cpu") -> Iterator[Any]:
     """Row numbers of one epoch's batches: a random permutation cut into pieces of `size`.
 
     Parameters
     ----------
-    key : array
+    key : Key
         From `portagrad.random.key`.
     examples, size : int
-    device : device, optional
-        Where the row numbers are made; the host by default.
+    device : str or Device
+        Where the row numbers are; the host by default.
 
     Examples
     --------
