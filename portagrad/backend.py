@@ -197,3 +197,18 @@ class _Kinds(dict[Any, int]):
 
 KIND = _Kinds()
 """By dtype: 0 not differentiable (integers, booleans), 1 real floating, 2 complex floating."""
+
+
+def basic_index(key: Any) -> bool:
+    """Whether an index is made of slices, integers, ``...`` and None only, and so meets no element twice.
+
+    Examples
+    --------
+    >>> basic_index((slice(1, None), None, ..., -1)), basic_index(np.asarray([0, 0])), basic_index(True)
+    (True, False, False)
+    """
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(
+        part is None or part is ... or isinstance(part, slice | int | np.integer) and not isinstance(part, bool)
+        for part in parts
+    )

@@ -35,6 +35,10 @@ class OutOfMemoryError(Error, MemoryError):
     """A device ran out of memory; the message names the op."""
 
 
+class NonFiniteError(Error, ArithmeticError):
+    """A checked function made a NaN or an infinity; the message names the op."""
+
+
 class ConfigError(Error, ValueError):
     """A setting or a configuration file is wrong; one line says where and how."""
 

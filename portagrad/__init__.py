@@ -1,0 +1,126 @@
+"""portagrad: differentiate code written against the Python array API standard, on any array library."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import portagrad.ops  # noqa: F401 - declares the ops before anything is built from them
+from portagrad.backend import Backend
+from portagrad.config import configure
+from portagrad.device import Device, current_device, device, devices, use
+from portagrad.errors import (
+    BackendUnavailableError,
+    CheckpointError,
+    ConcretizationError,
+    ConfigError,
+    DataError,
+    DeviceMismatchError,
+    Error,
+    LeakedTraceError,
+    NonDifferentiableError,
+    NonFiniteError,
+    OutOfMemoryError,
+    SavedValueMutatedError,
+)
+from portagrad.namespace import CREATION, EXTENSIONS, asarray, creation, function, namespace
+from portagrad.op import TABLE
+from portagrad.ops.manipulation import broadcast_shapes
+from portagrad.tensor import Tensor
+from portagrad.transforms.check import check_finite
+from portagrad.transforms.custom import checkpoint, custom_jvp, custom_vjp, stop_gradient
+from portagrad.transforms.gradient import grad, value_and_grad, vjp
+from portagrad.transforms.matrices import hessian, hvp, jacfwd, jacobian, jacrev
+from portagrad.transforms.reverse import no_grad
+from portagrad.transforms.tangent import jvp, linearize
+from portagrad.transforms.tape import tensor
+from portagrad.transforms.tree import to_device
+
+__version__ = "0.1.0"
+
+_TRANSFORMS = [
+    "check_finite",
+    "checkpoint",
+    "custom_jvp",
+    "custom_vjp",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jvp",
+    "linearize",
+    "no_grad",
+    "stop_gradient",
+    "tensor",
+    "value_and_grad",
+    "vjp",
+]
+_DEVICES = ["configure", "current_device", "device", "devices", "namespace", "to_device", "use"]
+_ERRORS = [
+    "BackendUnavailableError",
+    "CheckpointError",
+    "ConcretizationError",
+    "ConfigError",
+    "DataError",
+    "DeviceMismatchError",
+    "Error",
+    "LeakedTraceError",
+    "NonDifferentiableError",
+    "NonFiniteError",
+    "OutOfMemoryError",
+    "SavedValueMutatedError",
+]
+_MODULES = ["data", "nn", "optim", "random", "testing", "train"]
+_INTERNAL = ("scatter", "to_device", "getitem", "index_add", "index_put", "one_hot", "cross_entropy_slope")
+_FUNCTIONS = [name for name in TABLE if "." not in name and name not in _INTERNAL]
+
+__all__ = [
+    *("Backend", "Device", "Tensor", "asarray", "broadcast_shapes"),
+    *_TRANSFORMS,
+    *_DEVICES,
+    *_ERRORS,
+    *_FUNCTIONS,
+    *CREATION,
+    *EXTENSIONS,
+    *_MODULES,
+]
+
+
+class _Extension:
+    """Functions of an extension (``linalg``, ``fft``, ``special``), dispatching on their arguments."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def __getattr__(self, name: str) -> Any:
+        if f"{self._prefix}.{name}" not in TABLE:
+            raise AttributeError(f"portagrad.{self._prefix} has no function {name!r}")
+        found = function(f"{self._prefix}.{name}")
+        setattr(self, name, found)
+        return found
+
+    def __dir__(self) -> list[str]:
+        return sorted(name.partition(".")[2] for name in TABLE if name.startswith(f"{self._prefix}."))
+
+
+def __getattr__(name: str) -> Any:
+    """Ops and the heavy modules, on first use."""
+    found: Any
+    if name in _MODULES:
+        found = importlib.import_module(f"portagrad.{name}")
+    elif name in _FUNCTIONS:
+        found = function(name)
+    elif name in CREATION:
+        found = creation(name)
+    elif name in EXTENSIONS:
+        found = _Extension(name)
+    else:
+        raise AttributeError(f"portagrad has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *globals()})

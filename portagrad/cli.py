@@ -1,0 +1,176 @@
+"""The command `portagrad`."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from portagrad.errors import BackendUnavailableError, CheckpointError, ConfigError, DataError, Error
+
+# Exit codes: the run failed; the command, the configuration or the data are wrong; Ctrl-C (128 + SIGINT).
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+_EXTRA = ("typer", "rich", "matplotlib", "safetensors")
+_WRONG_INPUT = (ConfigError, DataError, CheckpointError, BackendUnavailableError)
+
+
+def main() -> None:
+    """Run the command line; the console script `portagrad`."""
+    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        print(
+            f"portagrad: the command line needs {' and '.join(missing)}, not installed here: "
+            "pip install 'portagrad[train]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(WRONG)
+    make_app()()
+
+
+def make_app() -> Any:
+    """The Typer application with its commands; it needs the extra ``train``."""
+    import typer
+
+    app = typer.Typer(
+        name="portagrad",
+        help="Differentiate array-API code; train networks on any array library.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root(typer))
+    for command in (_train(typer), _devices(typer), _check(typer)):
+        app.command()(command)
+    return app
+
+
+def _root(typer: Any) -> Any:
+    def print_version(asked: bool) -> None:
+        if asked:
+            from importlib.metadata import version
+
+            print(f"portagrad {version('portagrad')}")
+            raise typer.Exit
+
+    def root(
+        version: Annotated[
+            bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None:
+        """Differentiate array-API code; train networks on any array library."""
+
+    return root
+
+
+def _train(typer: Any) -> Any:
+    def train(
+        config: Annotated[
+            Path, typer.Argument(help="The run's configuration, a TOML file.", show_default=False)
+        ],
+        device: Annotated[
+            str | None, typer.Option(help="Where to train: cpu, cuda:0, torch:cuda:0, jax, auto, ...")
+        ] = None,
+        settings: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--set", metavar="KEY=VALUE", help="Replace a setting, e.g. optimizer.lr=0.01. Repeatable."
+            ),
+        ] = None,
+        output: Annotated[
+            Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")
+        ] = None,
+        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    ) -> None:
+        """Train a classifier as a TOML file describes it.
+
+        Reads NPZ, CSV and IDX data, checks everything before it starts, and leaves the weights, metrics,
+        plots and a summary in the run's folder.
+        """
+        with _errors_as_lines(typer, debug):
+            from portagrad.train import best_progress, fit, load_config
+
+            whole = load_config(config, settings or (), device=device, output=output)
+            print(fit(whole, name=config.stem, progress=best_progress()))
+
+    return train
+
+
+def _devices(typer: Any) -> Any:
+    def devices(
+        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    ) -> None:
+        """Show the backends: which are usable, which not and why, and which device is in force."""
+        with _errors_as_lines(typer, debug):
+            from portagrad.config import explain
+            from portagrad.device import report
+
+            rows = [
+                (
+                    line.name + (" *" if line.default else ""),
+                    line.version or "-",
+                    ", ".join(map(str, line.devices)) or "-",
+                    "yes" if line.usable else f"no: {' '.join(line.reason.split())}",
+                )
+                for line in report()
+            ]
+            _print_table(("backend", "version", "devices", "usable"), rows)
+            print(explain("device"))
+
+    return devices
+
+
+def _check(typer: Any) -> Any:
+    def check(
+        devices: Annotated[
+            list[str] | None,
+            typer.Option(metavar="DEVICE[,DEVICE...]", help="Which devices; every usable one by default."),
+        ] = None,
+        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    ) -> None:
+        """Check on this machine that every op has the same gradients on every device."""
+        with _errors_as_lines(typer, debug):
+            from portagrad.testing import check_devices
+
+            chosen = [name.strip() for given in devices or () for name in given.split(",") if name.strip()]
+            rows = check_devices(chosen or None)
+            print(rows)
+
+    return check
+
+
+@contextmanager
+def _errors_as_lines(typer: Any, debug: bool) -> Iterator[None]:
+    """Turn portagrad's errors into their message and an exit code; with `debug`, let them pass."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("portagrad: interrupted", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    except (Error, OSError, MemoryError) as error:
+        if debug:
+            raise
+        wrong = isinstance(error, _WRONG_INPUT)
+        text = str(error) or type(error).__name__
+        print(f"portagrad: {' '.join(text.split()) if wrong else text}", file=sys.stderr)
+        raise typer.Exit(WRONG if wrong else FAILED) from None
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as it needs to be, or as the terminal is."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console()
+    if not console.is_terminal:
+        # Not cut to the 80 columns that Rich takes for a pipe, so that the lines can be searched.
+        console = Console(width=Console(width=10_000).measure(table).maximum)
+    console.print(table)

@@ -1,0 +1,257 @@
+"""The array-API namespace of tensors, one per backend, built from the op table."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from portagrad.backend import Backend
+from portagrad.device import current_device, device
+from portagrad.errors import BackendUnavailableError
+from portagrad.op import TABLE
+from portagrad.ops.manipulation import broadcast_shapes
+from portagrad.tensor import Tensor, backend_of, hold, raw
+from portagrad.trace import Traced, apply, public, raw_namespace
+
+CREATION = (
+    "arange",
+    "empty",
+    "empty_like",
+    "eye",
+    "from_dlpack",
+    "full",
+    "full_like",
+    "linspace",
+    "ones",
+    "ones_like",
+    "zeros",
+    "zeros_like",
+)
+"""Functions that make arrays of numbers: their results are constants."""
+
+DTYPE_FUNCTIONS = ("can_cast", "finfo", "iinfo", "isdtype", "result_type")
+DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float32", "float64", "complex64", "complex128"),
+)
+CONSTANTS = ("e", "inf", "nan", "newaxis", "pi")
+EXTENSIONS = ("fft", "linalg", "special")
+
+
+@functools.cache
+def function(name: str) -> Callable[..., Any]:
+    """The public function of an op: dispatches on its arguments, raw in and raw out."""
+    return public(TABLE[name])
+
+
+class Namespace:
+    """Everything the standard names, for tensors on one backend.
+
+    Functions dispatch on their arguments; what the creation functions return is a constant tensor. Data types
+    and devices are those of the library underneath.
+    """
+
+    guard = None  # rules on tensors pass through the dispatch, which makes devices current itself
+
+    def __init__(self, backend: Backend, prefix: str = "") -> None:
+        self.backend = backend
+        self.prefix = prefix
+        self.__name__ = f"portagrad_{backend.name}.xp" + (f".{prefix[:-1]}" if prefix else "")
+
+    def __getattr__(self, name: str) -> Any:
+        found = self.find(name)
+        setattr(self, name, found)
+        return found
+
+    def __repr__(self) -> str:
+        return f"<namespace {self.__name__}>"
+
+    def __dir__(self) -> list[str]:
+        ops = {n.removeprefix(self.prefix) for n in TABLE if n.startswith(self.prefix)}
+        rest = () if self.prefix else (*CREATION, *DTYPE_FUNCTIONS, *DTYPES, *CONSTANTS, *EXTENSIONS)
+        return sorted({*(n for n in ops if "." not in n), *rest, *object.__dir__(self)})
+
+    def find(self, name: str) -> Any:
+        """What an attribute stands for: an op, a creation function, or something about dtypes."""
+        if self.prefix + name in TABLE:
+            return function(self.prefix + name)
+        if self.prefix:
+            return getattr(getattr(self.backend.xp, self.prefix[:-1]), name)
+        if name in EXTENSIONS:
+            return Namespace(self.backend, f"{name}.")
+        if name in CREATION:
+            make = getattr(raw_namespace(self.backend), name)
+            return _creation(name, make, lambda d: _native(self.backend, d), hold)
+        found = getattr(self.backend.xp, name)
+        return _on_raw(found) if name in DTYPE_FUNCTIONS else found
+
+    def device_of(self, x: Any) -> Any:
+        """The native device of an array or tensor."""
+        return self.backend.device_of(raw(x))
+
+    broadcast_shapes = staticmethod(broadcast_shapes)
+
+    def asarray(
+        self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
+    ) -> Tensor:
+        """A tensor of `obj`: of a tensor the same values, differentiably; of numbers a constant.
+
+        Parameters
+        ----------
+        obj : tensor, array, Python scalar, or nested sequence of these
+        dtype, device
+            Of the result; by default those of `obj`.
+        copy : bool, optional
+            True copies always; False raises where that is needed.
+        """
+        if isinstance(obj, list | tuple) and _holds_tensors(obj):
+            parts = tuple([self.asarray(part, dtype=dtype, device=device) for part in obj])
+            return apply(TABLE["stack"], parts, {"axis": 0})  # type: ignore[no-any-return]
+        if not isinstance(obj, Traced):
+            place = _native(self.backend, device)
+            return hold(self.backend.xp.asarray(obj, dtype=dtype, device=place, copy=copy))
+        y: Any = obj
+        if dtype is not None and dtype != raw(obj).dtype:
+            if copy is False:
+                raise ValueError(f"asarray: a {y.dtype} tensor cannot become {dtype} without a copy; drop copy=False")
+            y = apply(TABLE["astype"], (y,), {"dtype": dtype, "copy": True})
+        elif copy:
+            y = apply(TABLE["positive"], (y,))
+        return y if device is None else y.to_device(device)  # type: ignore[no-any-return]
+
+
+def _holds_tensors(obj: Any) -> bool:
+    if isinstance(obj, list | tuple):
+        return any(map(_holds_tensors, obj))
+    return isinstance(obj, Traced)
+
+
+def _native(backend: Backend, place: Any) -> Any:
+    """A native device of `backend`, from whatever a caller may write for it."""
+    if place is None:
+        chosen = current_device()
+        return chosen.native if chosen.backend is backend else None
+    if isinstance(place, str) and backend.name == "numpy":
+        return device(place).native
+    chosen = device(place)
+    if chosen.backend is not backend:
+        raise BackendUnavailableError(
+            f"{chosen} is no device of {backend.name}; use pg.namespace({chosen.backend.name!r}), or pg.to_device"
+        )
+    return chosen.native
+
+
+def _creation(
+    name: str, make: Callable[..., Any], place: Callable[[Any], Any], wrap: Callable[[Any], Any]
+) -> Callable[..., Any]:
+    """A creation function that takes tensors where only their shape or a plain number is wanted."""
+
+    @functools.wraps(make)
+    def create(*args: Any, **kwargs: Any) -> Any:
+        if name.endswith("_like"):
+            args = (raw(args[0]), *(_plain(a, name) for a in args[1:]))
+        else:
+            args = tuple([_plain(a, name) for a in args])
+            kwargs["device"] = place(kwargs.get("device"))
+        return wrap(make(*args, **kwargs))
+
+    create.__qualname__ = create.__name__ = name
+    return create
+
+
+def _plain(value: Any, name: str) -> Any:
+    """A Python scalar for a constant tensor; a traced one would lose its gradient."""
+    return value.concrete(name) if isinstance(value, Tensor) else value
+
+
+def _on_raw(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that asks about dtypes only: tensors stand for their raw values."""
+
+    @functools.wraps(call)
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        return call(*[raw(a) for a in args], **kwargs)
+
+    return ask
+
+
+def creation(name: str) -> Callable[..., Any]:
+    """A creation function that makes raw arrays, on `device` or the one in force."""
+
+    def create(*args: Any, device: Any = None, **kwargs: Any) -> Any:
+        if name.endswith("_like"):
+            backend = backend_of(args[0])
+            where = None if device is None else _native(backend, device)
+        else:
+            chosen = _chosen(device)
+            backend, where = chosen.backend, chosen.native
+        made = getattr(raw_namespace(backend), name)(*map(raw, args), device=where, **kwargs)
+        return hold(made) if args and isinstance(args[0], Traced) else made
+
+    create.__qualname__ = create.__name__ = name
+    create.__doc__ = f"``{name}`` of the standard: a raw array on `device`, by default the one in force."
+    return create
+
+
+def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
+    """``asarray`` of the standard: a raw array on `device`; an array or tensor stays on its own library.
+
+    Parameters
+    ----------
+    obj : array, tensor, Python scalar, or nested sequence of these
+    dtype, device
+        Of the result; by default those of `obj`, or the device in force.
+    copy : bool, optional
+        True copies always; False raises where that is needed.
+    """
+    if isinstance(obj, Traced) or _holds_tensors(obj):
+        first = obj
+        while isinstance(first, list | tuple):
+            first = next(part for part in first if _holds_tensors(part))
+        return first.__array_namespace__().asarray(obj, dtype=dtype, device=device, copy=copy)
+    try:
+        backend, where = backend_of(obj), None
+    except TypeError:
+        chosen = _chosen(device)
+        backend, where = chosen.backend, chosen.native
+        return backend.xp.asarray(obj, dtype=dtype, device=where, copy=copy)
+    y = backend.xp.asarray(obj, dtype=dtype, copy=copy)
+    return y if device is None else to_device(y, device)
+
+
+def to_device(x: Any, place: Any) -> Any:
+    """One array or tensor on another device, differentiably."""
+    target = _chosen(place)
+    return apply(TABLE["to_device"], (x,), {"device": target, "source": device(raw(x))})
+
+
+def _chosen(place: Any) -> Any:
+    return current_device() if place is None else device(place)
+
+
+@functools.cache
+def namespace_on(backend: Backend) -> Namespace:
+    """The one `Namespace` of a backend."""
+    return Namespace(backend)
+
+
+def namespace(name: Any = None) -> Namespace:
+    """The array-API namespace of tensors on a backend.
+
+    Parameters
+    ----------
+    name : str, Device or array, optional
+        As for `pg.device`; by default the device in force.
+
+    Returns
+    -------
+    Namespace
+        Complete by the standard; what its creation functions return is a constant tensor.
+
+    Examples
+    --------
+    >>> xp = namespace("numpy")
+    >>> xp.sum(xp.ones((2, 3)), axis=0)
+    Tensor(array([2., 2., 2.]))
+    """
+    return namespace_on(_chosen(name).backend)

@@ -1,0 +1,32 @@
+"""Tests over whole arrays, and differences along an axis."""
+
+from typing import Any
+
+from portagrad.op import case, composite, constant
+
+
+def diff_forward(x: Any, prepend: Any, append: Any, *, axis: int, n: int, xp: Any) -> Any:
+    """The n-th difference of neighbours, after the ends have been put on."""
+    parts = [part for part in (prepend, x, append) if part is not None]
+    x = xp.concat(parts, axis=axis) if len(parts) > 1 else x
+    before = (slice(None),) * (axis % len(x.shape))
+    for _ in range(n):
+        x = x[(*before, slice(1, None))] - x[(*before, slice(None, -1))]
+    return x
+
+
+all = constant("all", "(x, /, *, axis=None, keepdims=False)", dtypes="any", cases=(case((2, 3)), case((2, 3), axis=1)))
+any = constant("any", "(x, /, *, axis=None, keepdims=False)", dtypes="any", cases=(case((2, 3)), case((2, 3), axis=1)))
+diff = composite(
+    "diff",
+    "(x, /, *, axis=-1, n=1, prepend=None, append=None)",
+    diff_forward,
+    arrays=("x", "prepend", "append"),
+    cases=(
+        case((4,), None, None),
+        case((4, 3), (1, 3), None, axis=0),
+        case((2, 4), None, (2, 2), n=2),
+        case((2, 4), None, None, n=0),
+    ),
+    since="2024.12",
+)

@@ -1,0 +1,305 @@
+"""Tensor: a traced value that is an array-API array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from portagrad.backend import BY_TYPE, KIND, Backend
+from portagrad.errors import ConcretizationError
+from portagrad.op import NO_PARAMS, TABLE, Op, define
+from portagrad.trace import Trace, Traced, apply, kernel_for
+
+OPERATORS = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "pow": "pow",
+    "matmul": "matmul",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift",
+    "rshift": "bitwise_right_shift",
+}
+COMPARISONS = {
+    "eq": "equal",
+    "ne": "not_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+}
+UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
+
+
+class _Operands(dict[type, bool]):
+    """Whether a type may stand beside a tensor in an expression."""
+
+    def __missing__(self, key: type) -> bool:
+        known = issubclass(key, Traced | int | float | complex) or BY_TYPE[key] is not None
+        self[key] = known
+        return known
+
+
+OPERANDS = _Operands()
+
+
+class Tensor(Traced):
+    """An array that belongs to a trace: the object that user code sees while it is differentiated.
+
+    It has every attribute, method and operator of the array API standard, and ``x.__array_namespace__()``
+    is a complete namespace on the library and device of the values underneath. Assignment (``x[i] = v``,
+    ``x += y``) gives this object a new value and touches no other array.
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None  # so that `ndarray * tensor` defers to the tensor
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self.value.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> Any:
+        """Data type, an object of the library underneath."""
+        return self.value.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.value.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for n in self.value.shape:
+            size *= n
+        return size
+
+    @property
+    def device(self) -> Any:
+        """Device of the value, as the library underneath names it."""
+        return backend_of(self).device_of(raw(self))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return apply(TABLE["matrix_transpose"], (self,))  # type: ignore[no-any-return]
+
+    @property
+    def T(self) -> Tensor:
+        """Transpose of a matrix."""
+        if self.ndim != 2:
+            raise ValueError(f"x.T is for matrices, not for shape {self.shape}; use x.mT or permute_dims")
+        return self.mT
+
+    def __array_namespace__(self, /, *, api_version: str | None = None) -> Any:
+        """The array-API namespace of tensors on this tensor's library."""
+        from portagrad.namespace import namespace_on  # the namespace is built from tensors
+
+        return namespace_on(backend_of(self))
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """Move to another device; differentiable.
+
+        `stream` is the standard's; libraries whose devices have streams order the copy themselves.
+        """
+        from portagrad.namespace import to_device
+
+        return to_device(self, device)  # type: ignore[no-any-return]
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether something differentiates this value."""
+        return self.trace is not CONSTANT
+
+    @property
+    def grad(self) -> Any:
+        """The gradient that `backward` has accumulated here: a raw array; None before."""
+        return self.trace.gradient(self)
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        self.trace.set_gradient(self, value)
+
+    def backward(self, gradient: Any = None, *, keep_graph: bool = False) -> None:
+        """Accumulate the gradient of this value in the ``.grad`` of the tape's leaves.
+
+        Parameters
+        ----------
+        gradient : array, optional
+            The cotangent to start from; needed unless the tensor is a scalar.
+        keep_graph : bool
+            Whether to keep what a second backward pass would need.
+        """
+        self.trace.backward(self, gradient, keep_graph)
+
+    def detach(self) -> Tensor:
+        """The same value, constant to every differentiation."""
+        return hold(raw(self))
+
+    def __getitem__(self, key: Any, /) -> Tensor:
+        return apply(TABLE["getitem"], (self,), {"key": plain_key(key)})  # type: ignore[no-any-return]
+
+    def __setitem__(self, key: Any, value: Any, /) -> None:
+        self.rebind(apply(TABLE["index_put"], (self, value), {"key": plain_key(key)}))
+
+    def rebind(self, new: Any) -> Tensor:
+        """Give this object the value of another: what in-place operations do."""
+        if new.shape != self.shape:
+            raise ValueError(f"in-place result has shape {tuple(new.shape)}, the tensor {tuple(self.shape)}")
+        if new.dtype != self.dtype:
+            new = apply(TABLE["astype"], (new,), {"dtype": self.dtype, "copy": True})
+        self.trace.rebind(self, new)
+        return self
+
+    def __bool__(self) -> bool:
+        self.trace.check_branch(self, "bool")
+        return bool(self.value)
+
+    def __float__(self) -> float:
+        return float(self.concrete("float"))
+
+    def __int__(self) -> int:
+        return int(self.concrete("int"))
+
+    def __complex__(self) -> complex:
+        return complex(self.concrete("complex"))
+
+    def __index__(self) -> int:
+        return self.concrete("operator.index").__index__()  # type: ignore[no-any-return]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        value = self.concrete("np.asarray")
+        return BY_TYPE[type(value)].to_numpy(value)  # type: ignore[union-attr]
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.concrete("from_dlpack").__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self.concrete("from_dlpack").__dlpack_device__()
+
+    def concrete(self, what: str) -> Any:
+        """The raw array, where no derivative would be lost by taking it."""
+        if self.trace is not CONSTANT:
+            raise ConcretizationError(
+                f"{what}: the value {describe(self)} is being differentiated, and a Python number or NumPy "
+                f"array would lose its gradient; take pg.stop_gradient(x) first where that is meant, "
+                f"or return the value from the function (has_aux=True)"
+            )
+        return self.value
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a zero-dimensional tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return iter([self[i] for i in range(len(self))])
+
+    def __repr__(self) -> str:
+        label = "" if self.trace is CONSTANT else f", {type(self.trace).__name__} {self.trace.level}"
+        return f"Tensor({self.value!r}{label})"
+
+
+class ConstantTrace(Trace):
+    """The lowest trace: values that nothing differentiates, held as tensors for their namespace's sake."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.level = 0
+        self.open = True
+
+    def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+        values = tuple([a.value if isinstance(a, Traced) else a for a in args])
+        return constants(op, kernel_for(op, values).run(*values, **params))
+
+
+CONSTANT = ConstantTrace()
+
+
+def hold(y: Any) -> Tensor:
+    """A value as a tensor that nothing differentiates, unless it is a tensor already."""
+    return y if isinstance(y, Tensor) else Tensor(CONSTANT, y)
+
+
+def constants(op: Op, y: Any) -> Any:
+    """The results of an op, held as constants."""
+    return hold(y) if not op.several else op.result(*map(hold, y))
+
+
+def raw(x: Any) -> Any:
+    """The raw array underneath any number of traces."""
+    while isinstance(x, Traced):
+        x = x.value
+    return x
+
+
+def backend_of(x: Any) -> Backend:
+    """The backend of an array or tensor."""
+    x = raw(x)
+    backend = BY_TYPE[type(x)]
+    if backend is None:
+        raise TypeError(f"{type(x).__name__} is not an array of any installed backend")
+    return backend
+
+
+def kind(x: Any) -> int:
+    """0 for integers and booleans, 1 for real floating, 2 for complex arrays."""
+    return KIND[x.dtype]
+
+
+def describe(x: Any) -> str:
+    """Library, dtype, shape and device of an array or tensor, for messages."""
+    backend, value = backend_of(x), raw(x)
+    return f"{backend.name} {value.dtype} {tuple(value.shape)} on {backend.device_of(value)}"
+
+
+def plain_key(key: Any) -> Any:
+    """An index without tensors: those in it hold integers or booleans, which nothing differentiates."""
+    if isinstance(key, tuple):
+        return tuple([raw(k) for k in key])
+    return raw(key)
+
+
+def _operator(name: str, op: str, reflected: bool = False) -> Callable[..., Any]:
+    args = "(other, self)" if reflected else "(self, other)"
+    return define(
+        f"def {name}(self, other, /):\n"
+        f"    if OPERANDS[type(other)]: return apply(op, {args}, NO_PARAMS)\n"
+        f"    return NotImplemented",
+        name,
+        {"OPERANDS": OPERANDS, "apply": apply, "op": TABLE[op], "NO_PARAMS": NO_PARAMS},
+    )
+
+
+def _inplace(name: str, plain: str) -> Callable[..., Any]:
+    return define(
+        f"def {name}(self, other, /):\n"
+        f"    new = self.{plain}(other)\n"
+        f"    return new if new is NotImplemented else self.rebind(new)",
+        name,
+        {},
+    )
+
+
+def _unary(name: str, op: str) -> Callable[..., Any]:
+    env = {"apply": apply, "op": TABLE[op]}
+    return define(f"def {name}(self, /): return apply(op, (self,))", name, env)
+
+
+for _stem, _op in {**OPERATORS, **COMPARISONS}.items():
+    setattr(Tensor, f"__{_stem}__", _operator(f"__{_stem}__", _op))
+for _stem, _op in OPERATORS.items():
+    setattr(Tensor, f"__r{_stem}__", _operator(f"__r{_stem}__", _op, reflected=True))
+    setattr(Tensor, f"__i{_stem}__", _inplace(f"__i{_stem}__", f"__{_stem}__"))
+for _stem, _op in UNARY.items():
+    setattr(Tensor, f"__{_stem}__", _unary(f"__{_stem}__", _op))

@@ -1,0 +1,296 @@
+"""Traces, and `apply`: the only dispatch."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from portagrad.backend import BY_TYPE, Backend
+from portagrad.errors import BackendUnavailableError, DeviceMismatchError, Error, OutOfMemoryError
+from portagrad.op import NO_PARAMS, TABLE, Op, define
+
+_levels = itertools.count(1)
+_last = 0
+
+
+def last_level() -> int:
+    """The level of the trace opened last: those open now have no higher one."""
+    return _last
+
+
+class Trace:
+    """One transform at work. A later one lies higher: its values contain those of the earlier ones."""
+
+    __slots__ = ("level", "open")
+
+    def __init__(self) -> None:
+        global _last
+        self.level = _last = next(_levels)
+        self.open = True
+
+    def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+        """Evaluate `op` where some of `args` belong to this trace and none to a higher one."""
+        raise NotImplementedError
+
+    def check_branch(self, value: Any, what: str) -> None:
+        """Refuse a Python branch on a value, where the trace must not depend on one."""
+
+    def rebind(self, tensor: Traced, new: Traced) -> None:
+        """Let the object `tensor` stand for the value of `new`."""
+        tensor.trace, tensor.value, tensor.payload = new.trace, new.value, new.payload
+
+    def backward(self, tensor: Any, gradient: Any, keep_graph: bool) -> None:
+        """Go back from `tensor`, where the trace is the tape."""
+        raise Error(
+            "backward: this tensor is not on the tape; start from pg.tensor(x, requires_grad=True), "
+            "or inside a differentiated function return the loss and let pg.grad go back"
+        )
+
+    def gradient(self, tensor: Any) -> Any:
+        """The accumulated gradient of a leaf of the tape, else None."""
+
+    def set_gradient(self, tensor: Any, value: Any) -> None:
+        """Set the accumulated gradient of a leaf of the tape."""
+        raise Error("only tensors made by pg.tensor(..., requires_grad=True) keep a .grad")
+
+    def close(self) -> None:
+        """End the transform: values that are still around have leaked."""
+        self.open = False
+
+
+class Traced:
+    """A value that belongs to a trace; `Tensor` adds the operators.
+
+    Attributes
+    ----------
+    trace : Trace
+    value : array
+        Raw, or a value of a lower trace.
+    payload
+        What the trace knows of it: a node, a tangent.
+    """
+
+    __slots__ = ("__weakref__", "payload", "trace", "value")
+
+    def __init__(self, trace: Trace, value: Any, payload: Any = None) -> None:
+        self.trace = trace
+        self.value = value
+        self.payload = payload
+
+
+def apply(op: Op, args: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) -> Any:
+    """Let the highest trace among `args` process `op`; with none, the backend evaluates it."""
+    top = None
+    for a in args:
+        if isinstance(a, Traced):
+            trace = a.trace
+            if top is None or trace.level > top.level:
+                top = trace
+    if top is None:
+        return evaluate(op, args, params)
+    if op.kind == "composite":
+        assert op.forward is not None
+        xp = next(a for a in args if isinstance(a, Traced)).__array_namespace__()  # type: ignore[attr-defined]
+        return op.forward(*args, xp=xp, **params)
+    return top.process(op, args, params)
+
+
+class Kernel:
+    """How an op runs on arguments of given types.
+
+    ``run(*args, **params)`` evaluates; ``xp`` is what rules get there, None where some argument is traced.
+    """
+
+    __slots__ = ("run", "xp")
+
+    def __init__(self, run: Callable[..., Any], xp: RawNamespace | None) -> None:
+        self.run = run
+        self.xp = xp
+
+
+class RawNamespace:
+    """A backend's namespace as rules see it on raw arrays: its kernels, found once, by attribute.
+
+    ``guard`` makes an array's device current where the library's device is ambient, else None.
+    """
+
+    def __init__(self, backend: Backend, prefix: str = "") -> None:
+        self.backend = backend
+        self.prefix = prefix
+        self.guard = backend.guard and (lambda x: backend.guard(backend.device_of(x)))  # type: ignore[misc]
+
+    @property
+    def device_of(self) -> Callable[[Any], Any]:
+        """The native device of an array."""
+        return self.backend.device_of
+
+    def __getattr__(self, name: str) -> Any:
+        op = TABLE.get(self.prefix + name)
+        found: Any
+        if op is not None:
+            run = native(op, self.backend)
+            found = (lambda arrays, /, **params: run(*arrays, **params)) if op.takes_sequence else run
+        elif not self.prefix and name in ("linalg", "fft", "special"):
+            found = RawNamespace(self.backend, f"{name}.")
+        else:
+            space = getattr(self.backend.xp, self.prefix[:-1]) if self.prefix else self.backend.xp
+            found = self.backend.kernels.get(self.prefix + name) or getattr(space, name)
+        setattr(self, name, found)
+        return found
+
+
+@functools.cache
+def raw_namespace(backend: Backend) -> RawNamespace:
+    """The one `RawNamespace` of a backend."""
+    return RawNamespace(backend)
+
+
+def evaluate(op: Op, args: Any, params: Mapping[str, Any] = NO_PARAMS) -> Any:
+    """Run `op` on raw arrays, or on values of lower traces."""
+    return kernel_for(op, args).run(*args, **params)
+
+
+def kernel_for(op: Op, args: Any) -> Kernel:
+    """The kernel of `op` for these arguments, found by their types and kept."""
+    types = tuple(map(type, args))
+    try:
+        return op.kernels[types]  # type: ignore[no-any-return]
+    except KeyError:
+        kernel = op.kernels[types] = _resolve(op, args)
+        return kernel
+
+
+def _resolve(op: Op, args: tuple[Any, ...]) -> Kernel:
+    if any(isinstance(a, Traced) for a in args):
+        return Kernel(lambda *args, **params: apply(op, args, params), None)
+    backends = {found for a in args if (found := BY_TYPE[type(a)]) is not None}
+    if len(backends) > 1:
+        raise DeviceMismatchError(_mismatch(op, args))
+    if not backends:
+        kinds = ", ".join(type(a).__name__ for a in args)
+        raise TypeError(
+            f"{op.name}: no argument is an array (got {kinds or 'nothing'}); "
+            f"make one first, for example np.asarray(x) or pg.asarray(x, device=...)"
+        )
+    (backend,) = backends
+    _check_arguments(op, args)
+    run = native(op, backend)
+    return Kernel(run if backend.one_device else _guarded(op, run, backend), raw_namespace(backend))
+
+
+def native(op: Op, backend: Backend) -> Callable[..., Any]:
+    """The adapter's kernel, else the plain forward, else the namespace's own function.
+
+    It takes the arrays of a starred op as so many arguments.
+    """
+    run: Any = backend.kernels.get(op.name)
+    if run is None and ((op.kind == "composite" and op.since and op.arrays_lead) or op.forward is None):
+        run = _own(backend, op.name)  # a composite's own forward is for traced values
+    if run is None:
+        if op.forward is None:
+            raise BackendUnavailableError(f"{op.name}: {backend.name} {backend.version} does not have it")
+        return functools.partial(op.forward, xp=raw_namespace(backend))
+    return (lambda *arrays, **params: run(arrays, **params)) if op.takes_sequence else run
+
+
+def _own(backend: Backend, name: str) -> Any:
+    """The function of a backend's own namespace, None if it has none."""
+    found = backend.xp
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _check_arguments(op: Op, args: tuple[Any, ...]) -> None:
+    """Arguments must be arrays of one library, Python scalars, or None."""
+    for name, a in zip(_names(op, args), args, strict=True):
+        if BY_TYPE[type(a)] is None and not isinstance(a, int | float | complex | bool | None):
+            raise TypeError(
+                f"{op.name}: {name} is a {type(a).__name__}, neither an array nor a Python scalar; "
+                f"make it an array first, for example np.asarray({name})"
+            )
+
+
+def _guarded(op: Op, run: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
+    """A kernel of a library with several devices: arguments compared first, their device made current."""
+    device_of, guard = backend.device_of, backend.guard
+
+    def guarded(*args: Any, **params: Any) -> Any:
+        device = None
+        for a in args:
+            if BY_TYPE[type(a)] is not None:
+                its = device_of(a)
+                if device is None:
+                    device = its
+                elif its != device:
+                    raise DeviceMismatchError(_mismatch(op, args))
+        try:
+            if guard is None:
+                return run(*args, **params)
+            with guard(device):
+                return run(*args, **params)
+        except backend.out_of_memory as error:
+            given = "\n".join(f"  {line}" for line in _describe(op, args))
+            raise OutOfMemoryError(
+                f"{op.name}: out of memory on {backend.name}:{device}\n{given}\n{error}\n"
+                f"use a smaller batch, or pg.checkpoint to keep fewer intermediate values"
+            ) from error
+
+    return guarded
+
+
+def _names(op: Op, args: tuple[Any, ...]) -> list[str]:
+    if op.starred:
+        return [f"{op.arrays[0][1:]}[{i}]" for i in range(len(args))]
+    return list(op.arrays[: len(args)])
+
+
+def _describe(op: Op, args: tuple[Any, ...]) -> list[str]:
+    """One line per array argument: library, dtype, shape, device."""
+    lines = []
+    for name, a in zip(_names(op, args), args, strict=True):
+        backend = BY_TYPE[type(a)]
+        if backend is not None:
+            lines.append(f"{name}: {backend.name} {a.dtype} {tuple(a.shape)} on {backend.device_of(a)}")
+    return lines
+
+
+def _mismatch(op: Op, args: tuple[Any, ...]) -> str:
+    arrays = [(name, a) for name, a in zip(_names(op, args), args, strict=True) if BY_TYPE[type(a)]]
+    first, target = arrays[0]
+    other = next(
+        name
+        for name, a in arrays[1:]
+        if BY_TYPE[type(a)] is not BY_TYPE[type(target)] or _device(a) != _device(target)
+    )
+    lines = "\n".join(f"  {line}" for line in _describe(op, args))
+    return (
+        f"{op.name}: arguments live on different devices\n{lines}\n"
+        f'move one of them, for example pg.to_device({other}, pg.device({first}))'
+    )
+
+
+def _device(a: Any) -> Any:
+    backend = BY_TYPE[type(a)]
+    return backend.device_of(a) if backend else None
+
+
+def public(op: Op) -> Callable[..., Any]:
+    """The public function of an op, of its exact signature, dispatching on its arguments."""
+    name = op.name.rpartition(".")[2]
+    if op.starred:
+        given = f"tuple({op.arrays[0][1:]})"
+    else:
+        given = f"({''.join(a + ', ' for a in op.arrays)})"
+    params = "{" + ", ".join(f"{p!r}: {p}" for p in op.params) + "}" if op.params else "NO_PARAMS"
+    function = define(
+        f"def {name}{op.signature}:\n    return apply(op, {given}, {params})",
+        name,
+        {"apply": apply, "op": op, "NO_PARAMS": NO_PARAMS},
+    )
+    function.__module__ = "portagrad"
+    function.__qualname__ = name
+    function.__doc__ = op.doc
+    return function

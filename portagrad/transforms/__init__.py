@@ -1,0 +1,1 @@
+"""Differentiation: traces of reverse and forward mode, and the transforms built on them."""

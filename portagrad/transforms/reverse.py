@@ -1,0 +1,300 @@
+"""Reverse mode: back-propagation through a graph of nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from heapq import heappop, heappush
+from typing import Any
+
+from portagrad.backend import BY_TYPE, KIND
+from portagrad.errors import Error, LeakedTraceError, NonDifferentiableError
+from portagrad.op import Abstract, Op
+from portagrad.recipe import Recipe, recipe
+from portagrad.tensor import CONSTANT, Tensor, backend_of, constants, describe
+from portagrad.trace import Trace, Traced, kernel_for, last_level, raw_namespace
+
+_indices = itertools.count()
+_paused: ContextVar[int] = ContextVar("paused", default=-1)
+_pauses = 0  # how often no_grad was entered and not left, in any thread: one cheap test on the hot path
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing in this block for the transforms that are open where it begins.
+
+    Its results are constants to them and to the tape; a transform opened inside differentiates as always.
+
+    Examples
+    --------
+    >>> x = pg.tensor(np.asarray([1.0, 2.0]), requires_grad=True)
+    >>> with pg.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+    global _pauses
+    token = _paused.set(last_level())
+    _pauses += 1
+    try:
+        yield
+    finally:
+        _pauses -= 1
+        _paused.reset(token)
+
+
+def paused(trace: Trace) -> bool:
+    """Whether `no_grad` holds for a trace, here."""
+    return _pauses > 0 and trace.level <= _paused.get()
+
+
+class Node:
+    """One op of the graph: what its pullback needs, and where the cotangents go.
+
+    ``index`` grows with creation, so that parents always have smaller ones. A leaf has no recipe.
+    """
+
+    __slots__ = ("__weakref__", "dtype", "index", "kind", "params", "parents", "recipe", "saved", "shape", "xp")
+
+    def __init__(
+        self, recipe: Recipe | None, parents: Any, saved: Any, params: Any, xp: Any, shape: Any, dtype: Any, kind: int
+    ) -> None:
+        self.recipe = recipe
+        self.parents = parents
+        self.saved = saved
+        self.params = params
+        self.xp = xp
+        self.shape = shape
+        self.dtype = dtype
+        self.kind = kind
+        self.index = next(_indices)
+
+
+def leaf(value: Any) -> Node:
+    """A node where derivatives end."""
+    return Node(None, (), None, None, None, value.shape, value.dtype, KIND[value.dtype])
+
+
+class ReverseTrace(Trace):
+    """Records, for each op on its values, what the pullback needs."""
+
+    __slots__ = ("mode",)
+
+    def __init__(self, mode: str = "pull") -> None:
+        super().__init__()
+        self.mode = mode
+
+    def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+        values = []
+        parents = []
+        active = complex_ = 0
+        bit = 1
+        for a in args:
+            if isinstance(a, Traced):
+                trace = a.trace
+                if trace is self:
+                    node = a.payload
+                    parents.append(node)
+                    active |= bit
+                    complex_ |= node.kind
+                    a = a.value
+                elif trace is CONSTANT:
+                    a = a.value
+            values.append(a)
+            bit <<= 1
+        if not self.open:
+            raise LeakedTraceError(leaked(op, self))
+        kernel = kernel_for(op, values)
+        y = kernel.run(*values, **params)
+        if _pauses and paused(self):
+            return constants(op, y)
+        live = active & op.live
+        if live != active:
+            if not live or op.several:
+                return self.without_rule(op, args, y)
+            parents = [a.payload for i, a in enumerate(args) if live >> i & 1]
+        if not op.several:
+            dtype = y.dtype
+            kind = KIND[dtype]
+            if not kind:
+                return constants(op, y)
+            made = recipe(op, self.mode, live, (complex_ | kind) > 1)
+            node = Node(
+                made,
+                parents,
+                made.save(values, y, parents),
+                params,
+                None if kernel.xp else y.__array_namespace__(),
+                y.shape,
+                dtype,
+                kind,
+            )
+            return Tensor(self, y, node)
+        return self.several(op, values, params, y, live, parents, complex_ > 1)
+
+    def several(
+        self, op: Op, values: Any, params: Any, y: Any, live: int, parents: Any, complex_: bool
+    ) -> Any:
+        """Results of an op with several outputs: a node for the op, and one for each result."""
+        if any(isinstance(part, Traced) and part.trace.level >= self.level for part in y):
+            raise Error(
+                f"{op.name}: closes over a value that is being differentiated, whose gradient would be lost; "
+                f"pass it as an argument"
+            )
+        made = recipe(op, self.mode, live, complex_ or any(KIND[part.dtype] > 1 for part in y))
+        xp = namespace(y[0]) if isinstance(y[0], Traced) else None
+        saved = made.save(values, y, parents)
+        hub = Node(made, parents, saved, params, xp, None, [Abstract(part) for part in y], 0)
+        results = []
+        for i, part in enumerate(y):
+            if KIND[part.dtype]:
+                pick = Node(PICK, (hub,), (i, len(y)), None, None, part.shape, part.dtype, KIND[part.dtype])
+                results.append(Tensor(self, part, pick))
+            else:
+                results.append(part if isinstance(part, Tensor) else Tensor(CONSTANT, part))
+        return op.result(*results)
+
+    def without_rule(self, op: Op, args: tuple[Any, ...], y: Any) -> Any:
+        """Results that do not depend on the active arguments, or have no derivative."""
+        refuse_without_rule(op, args, y, self)
+        return constants(op, y)
+
+
+def refuse_without_rule(op: Op, args: Any, y: Any, trace: Trace) -> None:
+    """A gradient is never dropped silently: a floating result of an op without a rule is an error."""
+    for i, a in enumerate(args):
+        if isinstance(a, Traced) and a.trace is trace:
+            rule = op.pulls[0 if op.starred else i]
+            parts = y if isinstance(y, tuple) else (y,)
+            if rule is None and any(KIND[part.dtype] for part in parts):
+                raise NonDifferentiableError(
+                    f"{op.name}: has no derivative with respect to argument {i + 1} ({describe(a)}); "
+                    f"pass pg.stop_gradient(x) if none is wanted"
+                )
+
+
+def namespace(x: Any) -> Any:
+    """The `xp` a rule gets: portagrad's own for tensors, the backend's for raw arrays."""
+    return NAMESPACE[type(x)] or x.__array_namespace__()
+
+
+class _Parts(list[Any]):
+    """Cotangents of the several outputs of one op, None where nothing arrived."""
+
+    shape = dtype = None
+
+    def __add__(self, other: Any) -> _Parts:  # type: ignore[override]
+        return _Parts(b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True))
+
+
+def _pick(g: Any, saved: Any, params: Any, xp: Any) -> Any:
+    """Cotangent of one output, in its place among the others."""
+    parts = _Parts([None] * saved[1])
+    parts[saved[0]] = g
+    return (parts,)
+
+
+def _freed(g: Any, saved: Any, params: Any, xp: Any) -> Any:
+    raise LeakedTraceError(
+        "backward: the graph behind this value was freed by an earlier backward pass; "
+        "call backward(keep_graph=True) the first time to go back twice"
+    )
+
+
+class _Namespaces(dict[type, Any]):
+    """Raw namespaces by array type; None for tensors, which know their own."""
+
+    def __missing__(self, key: type) -> Any:
+        backend = BY_TYPE[key]
+        self[key] = found = raw_namespace(backend) if backend else None
+        return found
+
+
+NAMESPACE = _Namespaces()
+PICK = Recipe(lambda v, y, nodes: (), _pick)
+FREED = Recipe(lambda v, y, nodes: (), _freed)
+
+
+def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, Any]:
+    """Carry cotangents from `seeds` back to the leaves.
+
+    Nodes are visited by falling index, which is a topological order; nothing recurses. Unless `keep`, each
+    node drops what it saved as soon as it has been visited.
+    """
+    pending: dict[Node, Any] = {}
+    heap: list[tuple[int, Node]] = []
+
+    def add(node: Node, g: Any) -> None:
+        if node in pending:
+            pending[node] = pending[node] + g
+        else:
+            pending[node] = g
+            if node.recipe is not None:
+                heappush(heap, (-node.index, node))
+
+    for node, g in seeds:
+        add(node, settle(g, node))
+    while heap:
+        node = heappop(heap)[1]
+        g = pending.pop(node)
+        made = node.recipe
+        shown = g
+        if node.shape is None and made is not FREED:
+            shown = next(part for part in g if part is not None)
+            g = tuple([zeros(like, shown) if part is None else part for part, like in zip(g, node.dtype)])  # noqa: B905
+        xp = node.xp or NAMESPACE[type(shown)] or shown.__array_namespace__()
+        if xp.guard is None:
+            contributions = made.run(g, node.saved, node.params, xp)
+        else:
+            with xp.guard(shown):
+                contributions = made.run(g, node.saved, node.params, xp)
+        for parent, part in zip(node.parents, contributions):  # noqa: B905 - strict costs on a hot path
+            if part.shape != parent.shape or part.dtype != parent.dtype:
+                part = settle(part, parent)
+            add(parent, part)
+        if not keep:
+            node.saved, node.parents = None, ()
+            node.recipe = FREED
+    return pending
+
+
+def zeros(like: Any, beside: Any) -> Any:
+    """Zeros of the shape and dtype of `like`, where `beside` lives."""
+    backend = backend_of(beside)
+    device = beside.device if isinstance(beside, Tensor) else backend.device_of(beside)
+    return namespace(beside).zeros(tuple(like.shape), dtype=like.dtype, device=device)
+
+
+def settle(g: Any, like: Any) -> Any:
+    """A cotangent with the shape, realness and dtype of its primal: the one place where these are made right."""
+    if like.shape is None or (g.shape == like.shape and g.dtype == like.dtype):
+        return g
+    xp = namespace(g)
+    if tuple(g.shape) != tuple(like.shape):
+        g = unbroadcast(g, tuple(like.shape), xp)
+    if KIND[g.dtype] > 1 and KIND[like.dtype] == 1:
+        g = xp.real(g)
+    return g if g.dtype == like.dtype else xp.astype(g, like.dtype)
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...], xp: Any) -> Any:
+    """Sum over the axes along which an argument of `shape` was broadcast."""
+    extra = len(g.shape) - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
+    )
+    if axes:
+        g = xp.sum(g, axis=axes, keepdims=True)
+    g = xp.reshape(g, tuple(g.shape[extra:]))
+    return g if tuple(g.shape) == shape else xp.broadcast_to(g, shape)
+
+
+def leaked(op: Op, trace: Trace) -> str:
+    """The message for a tensor used after its transform has ended."""
+    return (
+        f"{op.name}: an argument belongs to a {type(trace).__name__} that has ended; it was kept from inside a "
+        f"differentiated function, in a global or an attribute. Return it from the function instead "
+        f"(has_aux=True), or keep pg.stop_gradient(x)"
+    )

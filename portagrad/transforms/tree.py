@@ -1,0 +1,105 @@
+"""Pytrees of arrays: what goes into a transform and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optree
+
+from portagrad.backend import BY_TYPE, KIND
+from portagrad.device import current_device
+from portagrad.errors import NonDifferentiableError
+from portagrad.namespace import to_device as move
+from portagrad.tensor import CONSTANT, Tensor, describe
+from portagrad.trace import Trace, Traced
+
+SPACE = "portagrad"
+"""The optree namespace in which modules are registered."""
+
+
+def flatten(tree: Any) -> tuple[list[Any], Any]:
+    """Leaves and structure; None is a leaf-less node."""
+    leaves, structure = optree.tree_flatten(tree, namespace=SPACE)
+    return leaves, structure
+
+
+def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
+    """The tree of `structure` with these leaves."""
+    return optree.tree_unflatten(structure, leaves)
+
+
+def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """`f` on corresponding leaves."""
+    return optree.tree_map(f, tree, *rest, namespace=SPACE)
+
+
+def is_array(x: Any) -> bool:
+    """Whether a leaf is an array, raw or traced."""
+    return isinstance(x, Traced) or BY_TYPE[type(x)] is not None
+
+
+def wrapped(x: Any) -> Any:
+    """A leaf of an argument that is not differentiated: an array becomes a constant tensor."""
+    return Tensor(CONSTANT, x) if BY_TYPE[type(x)] is not None else x
+
+
+def bare(x: Any) -> Any:
+    """The raw array of a constant tensor; anything else as it is."""
+    return x.value if isinstance(x, Tensor) and x.trace is CONSTANT else x
+
+
+def differentiable(x: Any, what: str, position: str) -> Any:
+    """A leaf that is to be differentiated, without its constant's wrapping; Python floats become arrays.
+
+    Raises
+    ------
+    NonDifferentiableError
+        For integers and booleans.
+    TypeError
+        For what is no array at all.
+    """
+    x = bare(x)
+    if isinstance(x, float | complex) and BY_TYPE[type(x)] is None:
+        here = current_device()
+        return here.backend.xp.asarray(x, device=here.native)
+    if not is_array(x):
+        if isinstance(x, int):
+            raise NonDifferentiableError(f"{what}: {position} is the integer {x!r}; pass a float, {float(x)!r}")
+        raise TypeError(f"{what}: {position} is a {type(x).__name__}, not an array; leave it out of argnums")
+    if not KIND[x.dtype]:
+        raise NonDifferentiableError(
+            f"{what}: {position} is {describe(x)}, and integers have no derivative; "
+            f"cast it first, for example x.astype(float), or leave it out of argnums"
+        )
+    return x
+
+
+def lowered(x: Any, trace: Trace) -> Any:
+    """A result without the wrapping of `trace`, and of constants."""
+    if isinstance(x, Tensor) and (x.trace is trace or x.trace is CONSTANT):
+        return x.value
+    return x
+
+
+def any_traced(leaves: Sequence[Any]) -> bool:
+    """Whether tensors come in, so that tensors should come out."""
+    return any(isinstance(x, Traced) for x in leaves)
+
+
+def to_device(tree: Any, device: Any) -> Any:
+    """The arrays of a pytree on another device, differentiably: cotangents come back to where they belong.
+
+    Parameters
+    ----------
+    tree : pytree
+        Leaves that are no arrays stay as they are.
+    device : str, Device or array
+        As for `pg.device`.
+
+    Examples
+    --------
+    >>> to_device({"w": np.ones(2)}, "numpy")
+    {'w': array([1., 1.])}
+    """
+    return tree_map(lambda x: move(x, device) if is_array(x) else x, tree)
