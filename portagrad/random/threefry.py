@@ -1,0 +1,153 @@
+"""Keys, and the generator: Threefry-2x32 with 20 rounds.
+
+Keyed and counter-based (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3"): block i of a
+draw is a function of the key and of i alone. Computed in signed 32-bit integers that wrap around, the one
+type whose addition, shifts and xor every array library has: torch lacks them for uint32, JAX by default has
+no int64.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+_MASK = 0xFFFFFFFF
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+# Draws, splits and folds read disjoint counters of a key: this is the counter's second word.
+DRAW, _SPLIT, _FOLD = 0, 1, 2
+
+
+class Key(NamedTuple):
+    """What a draw depends on: two 32-bit words.
+
+    A pair of Python integers rather than an array: immutable, hashable, the same for every library, and
+    easily printed, pickled or written to JSON; deriving keys never touches a device.
+    """
+
+    high: int
+    low: int
+
+
+def key(seed: int) -> Key:
+    """The key that stands for a seed.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**64 - 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `seed` is no integer, or out of range.
+
+    Examples
+    --------
+    >>> key(42)
+    Key(high=0, low=42)
+    """
+    seed = index("key", "seed", seed)
+    if not 0 <= seed < 1 << 64:
+        raise ValueError(f"key: the seed must lie between 0 and 2**64 - 1, not {seed}")
+    return Key(seed >> 32, seed & _MASK)
+
+
+def split(key: Key, num: int = 2) -> tuple[Key, ...]:
+    """`num` new keys, independent of each other and of what `key` itself draws.
+
+    Examples
+    --------
+    >>> for_weights, for_dropout = split(key(0))
+    >>> for_weights == split(key(0), 5)[0] != for_dropout
+    True
+    """
+    check_key("split", key)
+    num = index("split", "num", num)
+    if not 0 <= num <= _MASK:
+        raise ValueError(f"split: num must lie between 0 and 2**32 - 1, not {num}")
+    return tuple(_derive(key, i, _SPLIT) for i in range(num))
+
+
+def fold_in(key: Key, data: int) -> Key:
+    """The new key that belongs to `key` and an integer, such as the number of a step or of a layer.
+
+    Parameters
+    ----------
+    key : Key
+    data : int
+        From 0 to 2**32 - 1.
+
+    Examples
+    --------
+    >>> fold_in(key(0), 7) == fold_in(key(0), 7) != fold_in(key(0), 8)
+    True
+    """
+    check_key("fold_in", key)
+    data = index("fold_in", "data", data)
+    if not 0 <= data <= _MASK:
+        raise ValueError(f"fold_in: data must lie between 0 and 2**32 - 1, not {data}")
+    return _derive(key, data, _FOLD)
+
+
+def threefry(key: Key, x0: Any, x1: Any, wrap: Callable[[Any], Any] = lambda x: x) -> tuple[Any, Any]:
+    """The block of the counter (x0, x1): int32 arrays, or Python integers with a `wrap` to 32 bits.
+
+    In place where arrays are mutable: most of the cost of a large draw on the host is fresh memory.
+    """
+    k = (key.high, key.low, key.high ^ key.low ^ _PARITY)
+    x0, x1 = x0 + signed(k[0], 32), x1 + signed(k[1], 32)
+    for group in range(5):
+        for r in _ROTATIONS[group % 2]:
+            x0 += x1
+            x1 = wrap(x1)
+            end = x1 >> (32 - r)
+            end &= (1 << r) - 1  # the shift copied the sign
+            x1 <<= r
+            x1 |= end
+            x1 ^= x0
+        x0 += signed(k[(group + 1) % 3], 32)
+        x1 += signed(k[(group + 2) % 3] + group + 1, 32)
+    return wrap(x0), wrap(x1)
+
+
+def multiply_high(x: Any, n: int, width: int) -> Any:
+    """The high word of the product of the words `x`, read as unsigned, and 0 <= n <= 2**width.
+
+    From products of half words (Warren, "Hacker's Delight", 2nd ed., section 8-2).
+    """
+    half = width // 2
+    mask = (1 << half) - 1
+    n_high, n_low = n >> half, n & mask
+    x_high, x_low = (x >> half) & mask, x & mask
+    t = x_high * n_low + ((x_low * n_low >> half) & mask)
+    s = x_low * n_high + (t & mask)
+    return x_high * n_high + ((t >> half) & mask) + ((s >> half) & mask)
+
+
+def signed(value: int, width: int) -> int:
+    """The signed integer of `width` bits that is congruent to `value`."""
+    value &= (1 << width) - 1
+    return value - (value >> (width - 1) << width)
+
+
+def index(what: str, name: str, value: Any) -> int:
+    """`value` as a Python integer."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what}: {name} must be an integer, not {type(value).__name__}") from None
+
+
+def check_key(what: str, key: Any) -> None:
+    """Refuse what is no key."""
+    if not isinstance(key, Key):
+        raise TypeError(
+            f"{what}: the first argument must be a key, not {type(key).__name__}; make one with "
+            "pg.random.key(seed), and more with pg.random.split"
+        )
+
+
+def _derive(key: Key, word: int, purpose: int) -> Key:
+    return Key(*threefry(key, word, purpose, lambda x: x & _MASK))
