@@ -209,6 +209,5 @@ def basic_index(key: Any) -> bool:
     """
     parts = key if isinstance(key, tuple) else (key,)
     return all(
-        part is None or part is ... or isinstance(part, slice | int | np.integer) and not isinstance(part, bool)
-        for part in parts
-    )
+        part is None or part is ... or isinstance(part, slice | int | np.integer) for part in parts
+    ) and not any(isinstance(part, bool) for part in parts)

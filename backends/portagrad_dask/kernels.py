@@ -1,6 +1,82 @@
-"""Calls where the library's namespace differs from the standard."""
+"""Calls where Dask differs from the standard."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-kernels: Mapping[str, Callable[..., Any]] = {}
+import array_api_compat.dask.array
+import dask.array
+import numpy
+
+from portagrad_dask import linalg
+from portagrad_dask.indexing import getitem, index_add, index_put
+
+da: Any = dask.array
+xp: Any = array_api_compat.dask.array
+
+
+def can_cast(from_: Any, to: Any) -> bool:
+    """NumPy's, which would compute an array to learn its dtype."""
+    return bool(numpy.can_cast(from_.dtype if isinstance(from_, da.Array) else from_, to))
+
+
+def diff(x: Any, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Any:
+    """Dask computes what is put on the ends."""
+    parts = [part for part in (prepend, x, append) if part is not None]
+    return da.diff(da.concatenate(parts, axis=axis), n=n, axis=axis)
+
+
+def eye(n_rows: int, n_cols: int | None = None, *, k: int = 0, dtype: Any = None, device: Any = None) -> Any:
+    """Dask's own leaves blocks of oblong matrices undefined."""
+    columns = n_rows if n_cols is None else n_cols
+    ones = da.arange(n_rows)[:, None] + k == da.arange(columns)[None, :]
+    return ones.astype(numpy.float64 if dtype is None else dtype)
+
+
+def repeat(x: Any, repeats: Any, *, axis: int | None = None) -> Any:
+    """Repetitions that differ are computed at once: the shape of the result depends on them."""
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
+    if isinstance(repeats, int):
+        return da.repeat(x, repeats, axis=axis)
+    positions = numpy.repeat(numpy.arange(x.shape[axis]), numpy.asarray(repeats))
+    return da.take(x, positions, axis=axis)
+
+
+def reshape(x: Any, shape: tuple[int, ...], *, copy: bool | None = None) -> Any:
+    """Dask reshapes along chunk borders only: elsewhere the array becomes one chunk first."""
+    try:
+        return xp.reshape(x, shape, copy=copy)
+    except NotImplementedError:
+        return xp.reshape(x.rechunk(-1), shape, copy=copy)
+
+
+def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) -> Any:
+    return xp.searchsorted(x1 if sorter is None else getitem(x1, key=sorter), x2, side=side)
+
+
+def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
+    last = [da.moveaxis(a, axis, -1) for a in (x, indices)]
+    taken = da.apply_gufunc(
+        lambda a, i: numpy.take_along_axis(a, i, axis=-1),
+        "(n),(m)->(m)",
+        *last,
+        output_dtypes=x.dtype,
+        allow_rechunk=True,
+    )
+    return da.moveaxis(taken, -1, axis)
+
+
+kernels: Mapping[str, Callable[..., Any]] = {
+    **linalg.kernels,
+    "can_cast": can_cast,
+    "diff": diff,
+    "broadcast_shapes": numpy.broadcast_shapes,
+    "eye": eye,
+    "getitem": getitem,
+    "index_add": index_add,
+    "index_put": index_put,
+    "repeat": repeat,
+    "reshape": reshape,
+    "searchsorted": searchsorted,
+    "take_along_axis": take_along_axis,
+}

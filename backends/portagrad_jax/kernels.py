@@ -1,6 +1,39 @@
-"""Calls where the library's namespace differs from the standard."""
+"""Calls where JAX differs from the standard, and assignment to its immutable arrays."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-kernels: Mapping[str, Callable[..., Any]] = {}
+import jax.numpy as jnp
+
+
+def cumulative_prod(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """JAX multiplies small integers in their own dtype; the standard widens them as for `prod`."""
+    if dtype is None:
+        dtype = jnp.prod(x[:0] if x.ndim else x).dtype
+    return jnp.cumulative_prod(x, axis=axis, dtype=dtype, include_initial=include_initial)
+
+
+def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) -> Any:
+    """JAX counts in int32; the standard in the dtype of indices."""
+    found = jnp.searchsorted(x1, x2, side=side, sorter=sorter)
+    return found.astype(jnp.__array_namespace_info__().default_dtypes()["indexing"])
+
+
+def index_add(x: Any, value: Any, *, key: Any) -> Any:
+    """`x` with `value` added at `key`; repeated elements accumulate."""
+    return x.at[key].add(value)
+
+
+def index_put(x: Any, value: Any, *, key: Any) -> Any:
+    """`x` with `value` at `key`."""
+    return x.at[key].set(value)
+
+
+kernels: Mapping[str, Callable[..., Any]] = {
+    "cumulative_prod": cumulative_prod,
+    "index_add": index_add,
+    "index_put": index_put,
+    "searchsorted": searchsorted,
+}

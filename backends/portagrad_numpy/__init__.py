@@ -4,6 +4,7 @@ import numpy
 from array_api_compat import numpy as xp
 
 from portagrad.backend import Backend
+from portagrad_numpy.indexing import index_add, index_put
 from portagrad_numpy.kernels import kernels
 
 
@@ -22,7 +23,7 @@ backend = Backend(
     device_of=lambda x: "cpu",
     put=lambda x, device: x,
     from_numpy=lambda a, device: a,
-    kernels=kernels,
+    kernels={"index_add": index_add, "index_put": index_put, **kernels},
     one_device=True,
     version=numpy.__version__,
 )
