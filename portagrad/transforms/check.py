@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import portagrad
 from portagrad.backend import KIND
 from portagrad.errors import NonFiniteError
 from portagrad.op import Op
@@ -101,7 +100,7 @@ def _range(x: Any) -> tuple[float, float]:
 
 def _place() -> str:
     """The line of the caller's code that is being evaluated, or the backward pass of it."""
-    own = str(Path(portagrad.__file__).parent)
+    own = str(Path(__file__).parent.parent)
     frames = [frame for frame in traceback.extract_stack() if not frame.filename.startswith((own, "<"))]
     inside = any(frame.name == "sweep" for frame in traceback.extract_stack())
     where = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else "unknown line"
