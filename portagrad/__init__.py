@@ -73,7 +73,10 @@ _ERRORS = [
     "SavedValueMutatedError",
 ]
 _MODULES = ["data", "nn", "optim", "random", "testing", "train"]
-_INTERNAL = ("scatter", "to_device", "getitem", "index_add", "index_put", "one_hot", "cross_entropy_slope")
+_INTERNAL = (
+    *("cross_entropy_slope", "gate", "getitem", "index_add", "index_put", "one_hot"),
+    *("scatter", "standardize", "to_device"),
+)
 _FUNCTIONS = [name for name in TABLE if "." not in name and name not in _INTERNAL]
 
 __all__ = [

@@ -42,6 +42,9 @@ class Op:
         The plain array-API forward, called with `xp`; without one the namespace's own function serves.
     result : callable
         Wraps the tuple of several results (a named tuple's constructor, or ``tuple``).
+    byproduct : str
+        What a pull rule may read besides: something an adapter's kernel ``"name+byproduct"`` returns after the
+        result because it has it anyway, and None wherever there is no such kernel.
     domain, domains : (float, float), dict
         The open interval to draw arguments from; by argument where they differ.
     cases : tuple of Case
@@ -63,6 +66,7 @@ class Op:
     pushes: tuple[Rule, ...] = ()
     forward: Callable[..., Any] | None = None
     result: Callable[..., Any] = tuple
+    byproduct: str = ""
     domain: tuple[float, float] = (-2.0, 2.0)
     domains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     cases: tuple[Case, ...] = ()
@@ -189,7 +193,7 @@ def _check_names(op: Op, rule: Rule) -> None:
     if not callable(rule):
         return
     arrays = [name.lstrip("*") for name in op.arrays]
-    known = {*arrays, *(f"{name}_like" for name in arrays), *op.params, *op.outputs, "g", "t", "xp"}
+    known = {*arrays, *(f"{name}_like" for name in arrays), *op.params, *op.outputs, op.byproduct, "g", "t", "xp"}
     unknown = [name for name in names_of(rule) if name not in known]
     if unknown:
         raise TypeError(

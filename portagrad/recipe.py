@@ -12,7 +12,7 @@ from portagrad.trace import evaluate
 class Recipe:
     """What differentiating an op takes when a given set of its arguments is active.
 
-    ``save(values, y, nodes)`` picks what the rules read and nothing else; ``run(g, saved, params, xp)`` gives
+    ``save(values, y, nodes, byproduct)`` picks what the rules read and nothing else; ``run(g, saved, params, xp)`` gives
     the contributions (a tuple over active arguments for a pull, the sum for a push).
     """
 
@@ -29,11 +29,10 @@ def recipe(op: Op, mode: str, active: int, complex_: bool) -> Recipe:
     Written as source and compiled once, so that a call unpacks what it needs and calls the rules, no more.
     """
     key = (mode, active, complex_)
-    try:
-        return op.recipes[key]  # type: ignore[no-any-return]
-    except KeyError:
+    made: Recipe | None = op.recipes.get(key)
+    if made is None:
         made = op.recipes[key] = _Writer(op, mode, active, complex_).recipe()
-        return made
+    return made
 
 
 class _Writer:
@@ -54,7 +53,7 @@ class _Writer:
         unpack = f"({''.join(n + ', ' for n in self.saved)}) = saved" if self.saved else "pass"
         run = define("\n    ".join(["def run(g, saved, params, xp):", unpack, *lines]), "run", self.env)
         gather = f"({''.join(source + ', ' for source in self.saved.values())})"
-        save = define(f"def save(v, y, nodes): return {gather}", "save", {"Abstract": Abstract})
+        save = define(f"def save(v, y, nodes, byproduct=None): return {gather}", "save", {"Abstract": Abstract})
         return Recipe(save, run)
 
     def read(self, name: str) -> str:
@@ -65,7 +64,9 @@ class _Writer:
         if name == "xp":
             return name
         like = name.endswith("_like")
-        if name in op.outputs:
+        if name == op.byproduct:
+            self.saved[name] = "byproduct"
+        elif name in op.outputs:
             self.saved[name] = "y" if not op.several else f"y[{op.outputs.index(name)}]"
         elif op.starred:
             self.saved[name] = "[Abstract(a) for a in v]" if like else "v"

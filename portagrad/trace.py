@@ -101,13 +101,17 @@ class Kernel:
     """How an op runs on arguments of given types.
 
     ``run(*args, **params)`` evaluates; ``xp`` is what rules get there, None where some argument is traced.
+    Where the adapter has a kernel for the op and its by-product, ``record`` gives both, for reverse mode.
     """
 
-    __slots__ = ("run", "xp")
+    __slots__ = ("record", "run", "xp")
 
-    def __init__(self, run: Callable[..., Any], xp: RawNamespace | None) -> None:
+    def __init__(
+        self, run: Callable[..., Any], xp: RawNamespace | None, record: Callable[..., Any] | None = None
+    ) -> None:
         self.run = run
         self.xp = xp
+        self.record = record
 
 
 class RawNamespace:
@@ -177,7 +181,11 @@ def _resolve(op: Op, args: tuple[Any, ...]) -> Kernel:
     (backend,) = backends
     _check_arguments(op, args)
     run = native(op, backend)
-    return Kernel(run if backend.one_device else _guarded(op, run, backend), raw_namespace(backend))
+    record = backend.kernels.get(f"{op.name}+{op.byproduct}") if op.byproduct else None
+    if not backend.one_device:
+        run = _guarded(op, run, backend)
+        record = record and _guarded(op, record, backend)
+    return Kernel(run, raw_namespace(backend), record)
 
 
 def native(op: Op, backend: Backend) -> Callable[..., Any]:

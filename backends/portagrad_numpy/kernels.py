@@ -1,6 +1,144 @@
-"""NumPy's own calls where they are faster than the plain forward."""
+"""NumPy's own calls where they are faster than its namespace's functions or the plain forward."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-kernels: Mapping[str, Callable[..., Any]] = {}
+import numpy
+
+
+def _sum(x: Any, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    return numpy.add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims)
+
+
+def _mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    total = numpy.add.reduce(x, axis=axis, keepdims=keepdims)
+    return total / (x.size // total.size if total.size else 1)
+
+
+def _max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return numpy.maximum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return numpy.minimum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _matrix_transpose(x: Any) -> Any:
+    return x.mT
+
+
+def _astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Any:
+    return x.astype(dtype, copy=copy)
+
+
+def _asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
+    return numpy.array(obj, dtype=dtype) if copy else numpy.asarray(obj, dtype=dtype, copy=copy)
+
+
+def _zeros_like(x: Any, *, dtype: Any = None, device: Any = None) -> Any:
+    return numpy.zeros(x.shape, x.dtype if dtype is None else dtype)
+
+
+def _ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Any:
+    return numpy.ones(shape, dtype)
+
+
+def _zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Any:
+    return numpy.zeros(shape, dtype)
+
+
+def _reshape(x: Any, shape: tuple[int, ...], *, copy: bool | None = None) -> Any:
+    return x.reshape(shape) if copy is None else x.reshape(shape, copy=copy)
+
+
+def _scatter(x: Any, *, key: Any, shape: tuple[int, ...]) -> Any:
+    out = numpy.zeros(shape, x.dtype)
+    parts = key if isinstance(key, tuple) else (key,)
+    if any(isinstance(k, numpy.ndarray | list) for k in parts):
+        numpy.add.at(out, key, x)
+    else:
+        out[key] = x
+    return out
+
+
+def _linear(x: Any, w: Any, b: Any = None) -> Any:
+    y = numpy.matmul(x, w)
+    if b is None:
+        return y
+    if isinstance(y, numpy.ndarray) and b.dtype == y.dtype and b.ndim <= y.ndim:
+        y += b
+        return y
+    return y + b
+
+
+def _relu(x: Any) -> Any:
+    return numpy.maximum(x, 0)
+
+
+def _gate(x: Any, y: Any) -> Any:
+    """A product with the mask: an eighth of the time of `where`; an infinite `x` gives NaN where `y` is 0."""
+    return x * (y > 0)
+
+
+def _exponentials(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
+    """Rows of exp(logits - max), the flat indices of the labels, and the shifted logits there."""
+    classes = logits.shape[-1]
+    rows = logits.reshape((-1, classes))
+    labels = labels.reshape(-1)
+    unsigned = labels.view(f"u{labels.itemsize}")  # what is negative becomes too large
+    if labels.size and numpy.maximum.reduce(unsigned) >= classes:
+        raise IndexError(f"cross_entropy: labels must lie between 0 and {classes - 1}, the last class")
+    shifted = rows - numpy.maximum.reduce(rows, axis=1, keepdims=True)
+    places = numpy.arange(0, rows.size, classes)
+    places += labels
+    picked = shifted.take(places)
+    numpy.exp(shifted, out=shifted)
+    return shifted, places, picked
+
+
+def _cross_entropy(logits: Any, labels: Any) -> Any:
+    e, _, picked = _exponentials(logits, labels)
+    total = numpy.add.reduce(e, axis=1)
+    numpy.log(total, out=total)
+    total -= picked
+    return numpy.add.reduce(total) / logits.dtype.type(max(1, len(total)))
+
+
+def _cross_entropy_and_slope(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """The loss and its slope share the exponentials."""
+    e, places, picked = _exponentials(logits, labels)
+    n = max(1, len(places))
+    total = numpy.add.reduce(e, axis=1, keepdims=True)
+    e /= total * n
+    flat = e.reshape(-1)
+    flat[places] -= 1 / n
+    lost = numpy.log(total).reshape(-1)
+    lost -= picked
+    return numpy.add.reduce(lost) / logits.dtype.type(n), e.reshape(logits.shape)
+
+
+def _cross_entropy_slope(logits: Any, labels: Any) -> Any:
+    return _cross_entropy_and_slope(logits, labels)[1]
+
+
+kernels: Mapping[str, Callable[..., Any]] = {
+    "asarray": _asarray,
+    "astype": _astype,
+    "cross_entropy": _cross_entropy,
+    "cross_entropy+slope": _cross_entropy_and_slope,
+    "cross_entropy_slope": _cross_entropy_slope,
+    "gate": _gate,
+    "linear": _linear,
+    "matmul": numpy.matmul,
+    "matrix_transpose": _matrix_transpose,
+    "max": _max,
+    "mean": _mean,
+    "min": _min,
+    "ones": _ones,
+    "relu": _relu,
+    "reshape": _reshape,
+    "scatter": _scatter,
+    "sum": _sum,
+    "zeros": _zeros,
+    "zeros_like": _zeros_like,
+}

@@ -5,6 +5,7 @@ from typing import Any
 
 from portagrad.backend import KIND
 from portagrad.op import Filled, case, composite, constant, elementwise, primitive
+from portagrad.op import linear as linear_op
 
 ALONG = (case((2, 3)), case((2, 3), axis=0), case((4,)), case((2, 3, 2), axis=1))
 
@@ -23,6 +24,11 @@ def linear_w(g: Any, x: Any, xp: Any) -> Any:
         x = xp.reshape(x, (-1, x.shape[-1]))
         g = xp.reshape(g, (-1, g.shape[-1]))
     return conj(xp.matrix_transpose(x), xp) @ g
+
+
+def linear_b(g: Any, xp: Any) -> Any:
+    """The sum over the batch."""
+    return xp.sum(g, axis=tuple(range(len(g.shape) - 1))) if len(g.shape) != 2 else xp.sum(g, axis=0)
 
 
 def linear_forward(x: Any, w: Any, b: Any, *, xp: Any) -> Any:
@@ -139,6 +145,10 @@ def cross_entropy_slope(logits: Any, labels: Any, *, xp: Any) -> Any:
     return (xp.softmax(logits, axis=-1) - hot) / max(1, math.prod(logits.shape[:-1]))
 
 
+def cross_entropy_vjp(g: Any, logits: Any, labels: Any, slope: Any, xp: Any) -> Any:
+    return g * (xp.cross_entropy_slope(logits, labels) if slope is None else slope)
+
+
 def cross_entropy_slope_rule(g: Any, logits: Any, xp: Any) -> Any:
     """The Hessian of the mean loss: the softmax's own derivative, over n."""
     y = xp.softmax(logits, axis=-1)
@@ -177,14 +187,24 @@ def binary_cross_entropy_forward(logits: Any, targets: Any, *, xp: Any) -> Any:
 linear = primitive(
     "linear",
     "(x, w, b=None, /)",
-    (linear_x, linear_w, lambda g: g),
+    (linear_x, linear_w, linear_b),
     (lambda t, w: t @ w, lambda t, x: x @ t, lambda t: t),
     forward=linear_forward,
     cases=(case((2, 3), (3, 4), (4,)), case((2, 3), (3, 4), None), case((2, 2, 3), (3, 4), (4,)), case((0, 3), (3, 2), (2,))),
 )
+gate = linear_op(
+    "gate",
+    "(x, y, /)",
+    lambda g, y, xp: xp.gate(g, y),
+    None,
+    forward=lambda x, y, *, xp: xp.where(y > 0, x, 0.0),
+    cases=(case((2, 3), (2, 3)),),
+    dtypes="floating",
+    since="",
+)
 relu = elementwise(
     "relu",
-    lambda g, y, xp: xp.where(y > 0, g, 0.0),
+    lambda g, y, xp: xp.gate(g, y),
     forward=lambda x, *, xp: xp.maximum(x, 0.0),
     dtypes="floating",
 )
@@ -241,9 +261,10 @@ one_hot = constant("one_hot", "(labels, /, *, like, classes)", forward=one_hot_f
 cross_entropy = primitive(
     "cross_entropy",
     "(logits, labels, /)",
-    (lambda g, logits, labels, xp: g * xp.cross_entropy_slope(logits, labels), None),
+    (cross_entropy_vjp, None),
     (lambda t, logits, labels, xp: xp.sum(t * xp.cross_entropy_slope(logits, labels)), None),
     forward=cross_entropy_forward,
+    byproduct="slope",
     cases=(case((4, 3), Filled((4,), 3)), case((3,), Filled((), 3)), case((2, 2, 3), Filled((2, 2), 3))),
     dtypes="floating",
 )

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from portagrad.backend import KIND
+from portagrad.backend import BY_TYPE, KIND
 from portagrad.errors import NonDifferentiableError
-from portagrad.tensor import Tensor, describe, hold
+from portagrad.tensor import CONSTANT, Tensor, describe, hold
 from portagrad.trace import Traced
 from portagrad.transforms.reverse import Node, ReverseTrace, leaf, namespace, sweep, zeros
 from portagrad.transforms.tree import (
@@ -35,6 +35,9 @@ class Inputs:
         self.traced = False
         self.args: list[Any] = []
         for i, arg in enumerate(args):
+            if i not in argnums and BY_TYPE[type(arg)] is not None:
+                self.args.append(Tensor(CONSTANT, arg))
+                continue
             leaves, structure = flatten(arg)
             if any_traced(leaves):
                 self.traced = True
@@ -43,11 +46,12 @@ class Inputs:
                 continue
             tensors = []
             for k, x in enumerate(leaves):
-                value = differentiable(x, what, f"argument {i}" + (f", leaf {k}," if len(leaves) > 1 else ""))
-                node = leaf(value)
-                self.values.append(value)
+                if BY_TYPE[type(x)] is None or not KIND[x.dtype]:
+                    x = differentiable(x, what, f"argument {i}" + (f", leaf {k}," if len(leaves) > 1 else ""))
+                node = leaf(x)
+                self.values.append(x)
                 self.nodes.append(node)
-                tensors.append(Tensor(trace, value, node))
+                tensors.append(Tensor(trace, x, node))
             self.structures.append((structure, len(leaves)))
             self.args.append(unflatten(structure, tensors))
 
@@ -56,7 +60,9 @@ class Inputs:
         leaves = []
         for node, value in zip(self.nodes, self.values, strict=True):
             g = found.get(node)
-            leaves.append(self.outer(zeros(node, value) if g is None else g))
+            if g is None:
+                g = zeros(node, value)
+            leaves.append(g if node.shape and not self.traced else self.outer(g))
         out, start = [], 0
         for structure, n in self.structures:
             out.append(unflatten(structure, leaves[start : start + n]))
@@ -74,7 +80,14 @@ class Inputs:
 
 def array(x: Any) -> Any:
     """A raw result as an array: NumPy's scalars stand for arrays only inside the engine."""
-    return x if isinstance(x, Traced) or getattr(x, "shape", None) != () else namespace(x).asarray(x)
+    if isinstance(x, Traced) or getattr(x, "shape", None) != () or type(x) in _ARRAYS:
+        return x
+    made = namespace(x).asarray(x)
+    _ARRAYS.add(type(made))
+    return made
+
+
+_ARRAYS: set[type] = set()  # types that `asarray` has returned, which need it no more
 
 
 def positions(what: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
@@ -143,7 +156,7 @@ def value_and_grad(
     @functools.wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
         trace = ReverseTrace()
-        inputs = Inputs("grad", trace, args, positions("grad", argnums, len(args)))
+        inputs = Inputs("grad", trace, args, (0,) if argnums == 0 and args else positions("grad", argnums, len(args)))
         if kwargs:
             kwargs = tree_map(wrapped, kwargs)
         try:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from portagrad.backend import BY_TYPE, KIND
@@ -106,8 +106,15 @@ class ReverseTrace(Trace):
             bit <<= 1
         if not self.open:
             raise LeakedTraceError(leaked(op, self))
-        kernel = kernel_for(op, values)
-        y = kernel.run(*values, **params)
+        try:
+            kernel = op.kernels[tuple(map(type, values))]
+        except KeyError:
+            kernel = kernel_for(op, values)
+        byproduct = None
+        if kernel.record is None:
+            y = kernel.run(*values, **params)
+        else:
+            y, byproduct = kernel.record(*values, **params)
         if _pauses and paused(self):
             return constants(op, y)
         live = active & op.live
@@ -120,18 +127,11 @@ class ReverseTrace(Trace):
             kind = KIND[dtype]
             if not kind:
                 return constants(op, y)
-            made = recipe(op, self.mode, live, (complex_ | kind) > 1)
-            node = Node(
-                made,
-                parents,
-                made.save(values, y, parents),
-                params,
-                None if kernel.xp else y.__array_namespace__(),
-                y.shape,
-                dtype,
-                kind,
-            )
-            return Tensor(self, y, node)
+            key = (self.mode, live, (complex_ | kind) > 1)
+            made = op.recipes.get(key) or recipe(op, *key)
+            saved = made.save(values, y, parents, byproduct)
+            xp = None if kernel.xp else y.__array_namespace__()
+            return Tensor(self, y, Node(made, parents, saved, params, xp, y.shape, dtype, kind))
         return self.several(op, values, params, y, live, parents, complex_ > 1)
 
     def several(
@@ -224,18 +224,11 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
     node drops what it saved as soon as it has been visited.
     """
     pending: dict[Node, Any] = {}
-    heap: list[tuple[int, Node]] = []
-
-    def add(node: Node, g: Any) -> None:
-        if node in pending:
-            pending[node] = pending[node] + g
-        else:
-            pending[node] = g
-            if node.recipe is not None:
-                heappush(heap, (-node.index, node))
-
     for node, g in seeds:
-        add(node, settle(g, node))
+        g = settle(g, node)
+        pending[node] = pending[node] + g if node in pending else g
+    heap = [(-node.index, node) for node in pending if node.recipe is not None]
+    heapify(heap)
     while heap:
         node = heappop(heap)[1]
         g = pending.pop(node)
@@ -253,7 +246,12 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
         for parent, part in zip(node.parents, contributions):  # noqa: B905 - strict costs on a hot path
             if part.shape != parent.shape or part.dtype != parent.dtype:
                 part = settle(part, parent)
-            add(parent, part)
+            if parent in pending:
+                pending[parent] = pending[parent] + part
+            else:
+                pending[parent] = part
+                if parent.recipe is not None:
+                    heappush(heap, (-parent.index, parent))
         if not keep:
             node.saved, node.parents = None, ()
             node.recipe = FREED
@@ -282,6 +280,8 @@ def settle(g: Any, like: Any) -> Any:
 def unbroadcast(g: Any, shape: tuple[int, ...], xp: Any) -> Any:
     """Sum over the axes along which an argument of `shape` was broadcast."""
     extra = len(g.shape) - len(shape)
+    if g.shape[extra:] == shape:
+        return xp.sum(g, axis=tuple(range(extra)))
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
     )
