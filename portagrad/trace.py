@@ -200,7 +200,18 @@ def native(op: Op, backend: Backend) -> Callable[..., Any]:
         if op.forward is None:
             raise BackendUnavailableError(f"{op.name}: {backend.name} {backend.version} does not have it")
         return functools.partial(op.forward, xp=raw_namespace(backend))
-    return (lambda *arrays, **params: run(arrays, **params)) if op.takes_sequence else run
+    if op.takes_sequence:
+        return lambda *arrays, **params: run(arrays, **params)
+    return _by_position(op, run)
+
+
+def _by_position(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
+    """A function given by position what is positional-only: a library has names of its own for it."""
+    before, slash, _ = op.signature.partition("/")
+    names = [p for p in op.params if slash and f" {p}," in before]
+    if not names:
+        return run
+    return lambda *args, **params: run(*args, *[params.pop(p) for p in names if p in params], **params)
 
 
 def _own(backend: Backend, name: str) -> Any:
