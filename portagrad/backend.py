@@ -27,7 +27,8 @@ class Backend:
     Parameters
     ----------
     name : str
-        The name under which the adapter is registered, e.g. ``"torch"``.
+        The name under which the adapter is registered, e.g. ``"torch"``: the library's top module, or a part
+        of its name, so that the adapter is found from an array's type.
     xp : namespace
         The library's array-API namespace of raw arrays.
     array_types : tuple of type
@@ -138,14 +139,21 @@ def candidates(kind: type) -> Iterator[Backend]:
     """
     root = kind.__module__.partition(".")[0]
     yield from list(_loaded.values())
-    # A backend is usually named after its library: so is the module of the library's types.
     for name in sorted(registered(), key=lambda name: name not in root):
-        if name not in _loaded and (name in sys.modules or find_spec(name) is None):
+        if name not in _loaded and (name in root or not _sleeps(name)):
             try:
                 yield get_backend(name)
             except BackendUnavailableError:
                 if name in root:
                     raise
+
+
+def _sleeps(name: str) -> bool:
+    """Whether a library of this name is installed and has not been imported."""
+    if name in sys.modules:
+        return False
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None  # a mere folder of that name is no library
 
 
 def find_backend(array_type: type) -> Backend | None:

@@ -44,14 +44,15 @@ def _parse_device(text: str) -> Any:
     return cupy.cuda.Device(int(number))
 
 
-def _put(x: Any, device: Any) -> Any:
-    with device:
+def _guard(device: Any) -> Any:
+    """CuPy's current device is ambient. A Device is its own context, a fresh one safe in any thread."""
+    return cupy.cuda.Device(device.id)
+
+
+def _copy(x: Any, device: Any) -> Any:
+    """An array of NumPy's or of another device, on `device`."""
+    with _guard(device):
         return cupy.array(x)
-
-
-def _from_numpy(a: Any, device: Any) -> Any:
-    with device:
-        return cupy.array(a)
 
 
 backend = Backend(
@@ -62,11 +63,10 @@ backend = Backend(
     parse_device=_parse_device,
     device_name=lambda device: f"cuda:{device.id}",
     device_of=lambda x: x.device,
-    put=_put,
+    put=_copy,
     to_numpy=cupy.asnumpy,
-    from_numpy=_from_numpy,
-    # CuPy's current device is ambient. A Device is its own context, a fresh one safe to enter in any thread.
-    guard=lambda device: cupy.cuda.Device(device.id),
+    from_numpy=_copy,
+    guard=_guard,
     kernels=kernels,
     out_of_memory=(cupy.cuda.memory.OutOfMemoryError,),
     version=cupy.__version__,

@@ -32,6 +32,11 @@ def eye(n_rows: int, n_cols: int | None = None, *, k: int = 0, dtype: Any = None
     return ones.astype(numpy.float64 if dtype is None else dtype)
 
 
+def from_dlpack(x: Any, *, device: Any = None, copy: bool | None = None) -> Any:
+    """A Dask array is its own exchange; of another library's array NumPy takes the values."""
+    return x if isinstance(x, da.Array) else da.from_array(numpy.from_dlpack(x, copy=copy))
+
+
 def repeat(x: Any, repeats: Any, *, axis: int | None = None) -> Any:
     """Repetitions that differ are computed at once: the shape of the result depends on them."""
     if axis is None:
@@ -72,6 +77,7 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "diff": diff,
     "broadcast_shapes": numpy.broadcast_shapes,
     "eye": eye,
+    "from_dlpack": from_dlpack,
     "getitem": getitem,
     "index_add": index_add,
     "index_put": index_put,
