@@ -91,6 +91,7 @@ class Namespace:
         return self.backend.device_of(raw(x))
 
     broadcast_shapes = staticmethod(broadcast_shapes)
+    hold = staticmethod(hold)
 
     def asarray(
         self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None

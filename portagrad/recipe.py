@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from portagrad.backend import BY_TYPE
 from portagrad.op import Abstract, Op, define, names_of
-from portagrad.trace import evaluate
+from portagrad.trace import RawNamespace, Traced, evaluate
 
 
 class Recipe:
@@ -51,6 +52,9 @@ class _Writer:
     def recipe(self) -> Recipe:
         lines = self.pull() if self.mode == "pull" else self.push()
         unpack = f"({''.join(n + ', ' for n in self.saved)}) = saved" if self.saved else "pass"
+        if self.saved or len(self.indices) > 1:  # not every library's arrays leave `array * tensor` to the tensor
+            self.env.update(RawNamespace=RawNamespace, held=_held)
+            unpack = f"if xp.__class__ is not RawNamespace: g, saved = held((g, saved), xp)\n    {unpack}"
         run = define("\n    ".join(["def run(g, saved, params, xp):", unpack, *lines]), "run", self.env)
         gather = f"({''.join(source + ', ' for source in self.saved.values())})"
         save = define(f"def save(v, y, nodes, byproduct=None): return {gather}", "save", {"Abstract": Abstract})
@@ -152,6 +156,13 @@ class _Writer:
             for i, name in enumerate(op.arrays)
         ]
         return [f"return evaluate(op, ({', '.join(given)},), params)"]
+
+
+def _held(values: Any, xp: Any) -> Any:
+    """The raw arrays among these as tensors that nothing differentiates."""
+    if isinstance(values, tuple | list):
+        return [_held(x, xp) for x in values]
+    return values if isinstance(values, Traced | Abstract) or BY_TYPE[type(values)] is None else xp.hold(values)
 
 
 def _zero(value: Any, xp: Any) -> Any:
