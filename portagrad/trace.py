@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from portagrad.backend import BY_TYPE, Backend
+from portagrad.docstring import docstring
 from portagrad.errors import BackendUnavailableError, DeviceMismatchError, Error, OutOfMemoryError
 from portagrad.op import NO_PARAMS, TABLE, Op, define
 
@@ -311,5 +313,5 @@ def public(op: Op) -> Callable[..., Any]:
     )
     function.__module__ = "portagrad"
     function.__qualname__ = name
-    function.__doc__ = op.doc
+    function.__doc__ = docstring(op, inspect.signature(function))
     return function

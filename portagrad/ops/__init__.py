@@ -1,5 +1,6 @@
 """The declarations of every op, one file per category of the standard, and those of networks."""
 
+from portagrad.op import Op
 from portagrad.ops import (
     creation,
     data_type,
@@ -27,3 +28,11 @@ __all__ = [
     "statistical",
     "utility",
 ]
+
+for _file in (
+    *(creation, data_type, elementwise, indexing, linear_algebra, manipulation),
+    *(nn, searching, special, statistical, utility),
+):
+    for _op in vars(_file).values():
+        if isinstance(_op, Op):
+            _op.category = _file.__name__.rpartition(".")[2]

@@ -15,8 +15,8 @@ above_one = (1.2, 3.0)
 
 def share(x1: Any, x2: Any, g: Any, xp: Any) -> Any:
     """The part of `g` that goes to x1 in ``maximum(x1, x2)``: ties evenly, a NaN to itself."""
-    ties = (x1 == x2) | ((x1 != x1) & (x2 != x2))  # noqa: PLR0124
-    wins = (x1 > x2) | (x1 != x1)  # noqa: PLR0124
+    ties = (x1 == x2) | ((x1 != x1) & (x2 != x2))
+    wins = (x1 > x2) | (x1 != x1)
     return xp.where(ties, 0.5 * g, xp.where(wins, g, 0.0))
 
 
@@ -75,28 +75,40 @@ def clip_max(g: Any, x: Any, min: Any, max: Any, xp: Any) -> Any:
     return xp.where(above if min is None else above | (min > max), g, 0.0)
 
 
-abs = elementwise("abs", lambda x, xp: xp.conj(xp.sign(x)) if KIND[x.dtype] > 1 else xp.sign(x))
-acos = elementwise("acos", lambda x, xp: -1 / xp.sqrt(1 - x * x), domain=unit)
-acosh = elementwise("acosh", lambda x, xp: 1 / (xp.sqrt(x - 1) * xp.sqrt(x + 1)), domain=above_one)
-add = elementwise("add", 1, 1)
-asin = elementwise("asin", lambda x, xp: 1 / xp.sqrt(1 - x * x), domain=unit)
-asinh = elementwise("asinh", lambda x, xp: 1 / xp.sqrt(1 + x * x))
-atan = elementwise("atan", lambda x: 1 / (1 + x * x), domain=unit)
+abs = elementwise(
+    "abs",
+    lambda x, xp: xp.conj(xp.sign(x)) if KIND[x.dtype] > 1 else xp.sign(x),
+    doc="Absolute value, or modulus.\nAt 0 the derivative is taken as 0.",
+)
+acos = elementwise("acos", lambda x, xp: -1 / xp.sqrt(1 - x * x), domain=unit, doc="Inverse cosine.")
+acosh = elementwise(
+    "acosh",
+    lambda x, xp: 1 / (xp.sqrt(x - 1) * xp.sqrt(x + 1)),
+    domain=above_one,
+    doc="Inverse hyperbolic cosine.",
+)
+add = elementwise("add", 1, 1, doc="Sum.")
+asin = elementwise("asin", lambda x, xp: 1 / xp.sqrt(1 - x * x), domain=unit, doc="Inverse sine.")
+asinh = elementwise("asinh", lambda x, xp: 1 / xp.sqrt(1 + x * x), doc="Inverse hyperbolic sine.")
+atan = elementwise("atan", lambda x: 1 / (1 + x * x), domain=unit, doc="Inverse tangent.")
 atan2 = elementwise(
     "atan2",
     lambda x1, x2: x2 / (x1 * x1 + x2 * x2),
     lambda x1, x2: -x1 / (x1 * x1 + x2 * x2),
     domain=nonzero,
     dtypes="floating",
+    doc="Angle of the point with ordinate `x1` and abscissa `x2`, in radians.",
 )
-atanh = elementwise("atanh", lambda x: 1 / (1 - x * x), domain=unit)
-bitwise_and = constant("bitwise_and", "(x1, x2, /)", 2, dtypes="integer")
-bitwise_invert = constant("bitwise_invert", "(x, /)", dtypes="integer")
-bitwise_left_shift = constant("bitwise_left_shift", "(x1, x2, /)", 2, dtypes="integer")
-bitwise_or = constant("bitwise_or", "(x1, x2, /)", 2, dtypes="integer")
-bitwise_right_shift = constant("bitwise_right_shift", "(x1, x2, /)", 2, dtypes="integer")
-bitwise_xor = constant("bitwise_xor", "(x1, x2, /)", 2, dtypes="integer")
-ceil = elementwise("ceil", 0, dtypes="floating")
+atanh = elementwise("atanh", lambda x: 1 / (1 - x * x), domain=unit, doc="Inverse hyperbolic tangent.")
+bitwise_and = constant("bitwise_and", "(x1, x2, /)", 2, dtypes="integer", doc="Bits set in both integers.")
+bitwise_invert = constant("bitwise_invert", "(x, /)", dtypes="integer", doc="All bits flipped.")
+bitwise_left_shift = constant("bitwise_left_shift", "(x1, x2, /)", 2, dtypes="integer", doc="Bits moved up.")
+bitwise_or = constant("bitwise_or", "(x1, x2, /)", 2, dtypes="integer", doc="Bits set in either integer.")
+bitwise_right_shift = constant(
+    "bitwise_right_shift", "(x1, x2, /)", 2, dtypes="integer", doc="Bits moved down."
+)
+bitwise_xor = constant("bitwise_xor", "(x1, x2, /)", 2, dtypes="integer", doc="Bits set in one integer only.")
+ceil = elementwise("ceil", 0, dtypes="floating", doc="Nearest integer above.")
 clip = elementwise(
     "clip",
     clip_x,
@@ -106,8 +118,12 @@ clip = elementwise(
     domains={"min": (-1.5, -0.5), "max": (0.5, 1.5)},
     dtypes="floating",
     since="2023.12",
+    doc="Values limited to the range from `min` to `max`.\n"
+    "min: array or Python scalar; the lower bound, none by default\n"
+    "max: array or Python scalar; the upper bound, none by default\n"
+    "At a bound the derivative with respect to `x` is 1.",
 )
-conj = linear("conj", "(x, /)", lambda g, xp: xp.conj(g), since="2022.12")
+conj = linear("conj", "(x, /)", lambda g, xp: xp.conj(g), since="2022.12", doc="Complex conjugate.")
 copysign = elementwise(
     "copysign",
     lambda g, x1, y, xp: xp.where(xp.signbit(x1) == xp.signbit(y), g, -g),
@@ -115,52 +131,61 @@ copysign = elementwise(
     domain=nonzero,
     dtypes="floating",
     since="2023.12",
+    doc="Magnitude of `x1` with the sign of `x2`.",
 )
-cos = elementwise("cos", lambda x, xp: -xp.sin(x))
-cosh = elementwise("cosh", lambda x, xp: xp.sinh(x))
+cos = elementwise("cos", lambda x, xp: -xp.sin(x), doc="Cosine of an angle in radians.")
+cosh = elementwise("cosh", lambda x, xp: xp.sinh(x), doc="Hyperbolic cosine.")
 divide = elementwise(
-    "divide", lambda g, x2: g / x2, lambda y, x2: -y / x2, domains={"x2": nonzero}
+    "divide", lambda g, x2: g / x2, lambda y, x2: -y / x2, domains={"x2": nonzero}, doc="Quotient."
 )
-equal = constant("equal", "(x1, x2, /)", 2, dtypes="any")
-exp = elementwise("exp", lambda y: y)
-expm1 = elementwise("expm1", lambda y: y + 1)
-floor = elementwise("floor", 0, dtypes="floating")
-floor_divide = elementwise("floor_divide", 0, 0, domain=nonzero, dtypes="floating")
-greater = constant("greater", "(x1, x2, /)", 2, dtypes="floating")
-greater_equal = constant("greater_equal", "(x1, x2, /)", 2, dtypes="floating")
+equal = constant("equal", "(x1, x2, /)", 2, dtypes="any", doc="Whether elements are equal.")
+exp = elementwise("exp", lambda y: y, doc="Exponential function.")
+expm1 = elementwise("expm1", lambda y: y + 1, doc="``exp(x) - 1``, accurate near 0.")
+floor = elementwise("floor", 0, dtypes="floating", doc="Nearest integer below.")
+floor_divide = elementwise(
+    "floor_divide", 0, 0, domain=nonzero, dtypes="floating", doc="Quotient, rounded down."
+)
+greater = constant("greater", "(x1, x2, /)", 2, dtypes="floating", doc="Whether ``x1 > x2``.")
+greater_equal = constant("greater_equal", "(x1, x2, /)", 2, dtypes="floating", doc="Whether ``x1 >= x2``.")
 hypot = elementwise(
     "hypot",
     lambda x1, y, xp: ratio(x1, y, xp),
     lambda x2, y, xp: ratio(x2, y, xp),
     dtypes="floating",
     since="2023.12",
+    doc="Length of the hypotenuse over legs `x1` and `x2`, without overflow.\n"
+    "Where both are 0 the derivatives are taken as 0.",
 )
-imag = elementwise("imag", -1j, dtypes="complex", since="2022.12")
-isfinite = constant("isfinite", "(x, /)")
-isinf = constant("isinf", "(x, /)")
-isnan = constant("isnan", "(x, /)")
-less = constant("less", "(x1, x2, /)", 2, dtypes="floating")
-less_equal = constant("less_equal", "(x1, x2, /)", 2, dtypes="floating")
-log = elementwise("log", lambda g, x: g / x, domain=positive_numbers)
-log10 = elementwise("log10", lambda x: (1 / math.log(10)) / x, domain=positive_numbers)
-log1p = elementwise("log1p", lambda x: 1 / (1 + x), domain=positive_numbers)
-log2 = elementwise("log2", lambda x: (1 / math.log(2)) / x, domain=positive_numbers)
+imag = elementwise("imag", -1j, dtypes="complex", since="2022.12", doc="Imaginary part.")
+isfinite = constant("isfinite", "(x, /)", doc="Whether elements are neither infinite nor NaN.")
+isinf = constant("isinf", "(x, /)", doc="Whether elements are infinite.")
+isnan = constant("isnan", "(x, /)", doc="Whether elements are NaN.")
+less = constant("less", "(x1, x2, /)", 2, dtypes="floating", doc="Whether ``x1 < x2``.")
+less_equal = constant("less_equal", "(x1, x2, /)", 2, dtypes="floating", doc="Whether ``x1 <= x2``.")
+log = elementwise("log", lambda g, x: g / x, domain=positive_numbers, doc="Natural logarithm.")
+log10 = elementwise(
+    "log10", lambda x: (1 / math.log(10)) / x, domain=positive_numbers, doc="Logarithm, base 10."
+)
+log1p = elementwise("log1p", lambda x: 1 / (1 + x), domain=positive_numbers, doc="Logarithm of ``1 + x``.")
+log2 = elementwise("log2", lambda x: (1 / math.log(2)) / x, domain=positive_numbers, doc="Logarithm, base 2.")
 logaddexp = elementwise(
     "logaddexp",
     lambda x1, x2, y, xp: logaddexp_weight(x1, x2, y, xp),
     lambda x1, x2, y, xp: logaddexp_weight(x2, x1, y, xp),
     dtypes="floating",
+    doc="``log(exp(x1) + exp(x2))``, without overflow.",
 )
-logical_and = constant("logical_and", "(x1, x2, /)", 2, dtypes="boolean")
-logical_not = constant("logical_not", "(x, /)", dtypes="boolean")
-logical_or = constant("logical_or", "(x1, x2, /)", 2, dtypes="boolean")
-logical_xor = constant("logical_xor", "(x1, x2, /)", 2, dtypes="boolean")
+logical_and = constant("logical_and", "(x1, x2, /)", 2, dtypes="boolean", doc="Whether both are true.")
+logical_not = constant("logical_not", "(x, /)", dtypes="boolean", doc="Whether elements are false.")
+logical_or = constant("logical_or", "(x1, x2, /)", 2, dtypes="boolean", doc="Whether one or both are true.")
+logical_xor = constant("logical_xor", "(x1, x2, /)", 2, dtypes="boolean", doc="Whether just one is true.")
 maximum = elementwise(
     "maximum",
     lambda g, x1, x2, xp: share(x1, x2, g, xp),
     lambda g, x1, x2, xp: share(x2, x1, g, xp),
     dtypes="floating",
     since="2023.12",
+    doc="The greater of two elements.\nTies share the derivative evenly; a NaN takes it.",
 )
 minimum = elementwise(
     "minimum",
@@ -168,30 +193,58 @@ minimum = elementwise(
     lambda g, x1, x2, xp: share(-x2, -x1, g, xp),
     dtypes="floating",
     since="2023.12",
+    doc="The lesser of two elements.\nTies share the derivative evenly; a NaN takes it.",
 )
-multiply = elementwise("multiply", lambda x2: x2, lambda x1: x1)
-negative = elementwise("negative", -1)
-nextafter = elementwise("nextafter", 1, 0, dtypes="floating", since="2024.12")
-not_equal = constant("not_equal", "(x1, x2, /)", 2, dtypes="any")
-positive = elementwise("positive", 1)
-pow = elementwise("pow", power_base, power_exponent, domain=positive_numbers)
-real = elementwise("real", 1, since="2022.12")
-reciprocal = elementwise("reciprocal", lambda y: -y * y, domain=nonzero, since="2024.12")
+multiply = elementwise("multiply", lambda x2: x2, lambda x1: x1, doc="Product.")
+negative = elementwise("negative", -1, doc="Elements with their sign changed.")
+nextafter = elementwise(
+    "nextafter",
+    1,
+    0,
+    dtypes="floating",
+    since="2024.12",
+    doc="The next number after `x1` that its type can represent, towards `x2`.\n"
+    "The derivative is that of `x1`.",
+)
+not_equal = constant("not_equal", "(x1, x2, /)", 2, dtypes="any", doc="Whether elements differ.")
+positive = elementwise("positive", 1, doc="Elements as they are, in a new array.")
+pow = elementwise(
+    "pow",
+    power_base,
+    power_exponent,
+    domain=positive_numbers,
+    doc="`x1` raised to the power `x2`.\nThe derivative of ``x ** 0`` with respect to ``x`` is 0, also at 0.",
+)
+real = elementwise("real", 1, since="2022.12", doc="Real part.")
+reciprocal = elementwise("reciprocal", lambda y: -y * y, domain=nonzero, since="2024.12", doc="``1 / x``.")
 remainder = elementwise(
     "remainder",
     1,
     lambda x1, x2, xp: -xp.floor_divide(x1, x2),
     domain=nonzero,
     dtypes="floating",
+    doc="What division leaves over, with the sign of `x2`.",
 )
-round = elementwise("round", 0, dtypes="floating")
-sign = primitive("sign", "(x, /)", (sign_rule,), (sign_rule,), domain=nonzero)
-signbit = constant("signbit", "(x, /)", dtypes="floating", since="2023.12")
-sin = elementwise("sin", lambda x, xp: xp.cos(x))
-sinh = elementwise("sinh", lambda x, xp: xp.cosh(x))
-sqrt = elementwise("sqrt", lambda y: 0.5 / y, domain=positive_numbers)
-square = elementwise("square", lambda x: 2 * x)
-subtract = elementwise("subtract", 1, -1)
-tan = elementwise("tan", lambda y: 1 + y * y, domain=unit)
-tanh = elementwise("tanh", lambda y: 1 - y * y)
-trunc = elementwise("trunc", 0, dtypes="floating")
+round = elementwise("round", 0, dtypes="floating", doc="Nearest integer; halves go to the even one.")
+sign = primitive(
+    "sign",
+    "(x, /)",
+    (sign_rule,),
+    (sign_rule,),
+    domain=nonzero,
+    doc="-1, 0 or 1 by the sign; of complex numbers ``x / abs(x)``.\n"
+    "The derivative of real numbers is 0, also at 0.",
+)
+signbit = constant(
+    "signbit", "(x, /)", dtypes="floating", since="2023.12", doc="Whether the sign bit is set."
+)
+sin = elementwise("sin", lambda x, xp: xp.cos(x), doc="Sine of an angle in radians.")
+sinh = elementwise("sinh", lambda x, xp: xp.cosh(x), doc="Hyperbolic sine.")
+sqrt = elementwise(
+    "sqrt", lambda y: 0.5 / y, domain=positive_numbers, doc="Square root.\nAt 0 the derivative is infinite."
+)
+square = elementwise("square", lambda x: 2 * x, doc="``x * x``.")
+subtract = elementwise("subtract", 1, -1, doc="Difference.")
+tan = elementwise("tan", lambda y: 1 + y * y, domain=unit, doc="Tangent of an angle in radians.")
+tanh = elementwise("tanh", lambda y: 1 - y * y, doc="Hyperbolic tangent.")
+trunc = elementwise("trunc", 0, dtypes="floating", doc="Nearest integer towards 0.")

@@ -25,11 +25,12 @@ def index_put_forward(x: Any, value: Any, *, key: Any, xp: Any) -> Any:
 
 
 KEYS = (
-    case((4, 3), key=1),
+    case((4, 3), key=(1, ...)),
     case((4, 3), key=(slice(None), -1)),
     case((4, 3), key=(slice(1, None, 2), None, Ellipsis)),
-    case((4, 3), key=slice(None, None, -1)),
-    case((4, 3), key=slice(2, 2)),
+    case((4, 3), key=(slice(None, None, -1), ...)),
+    case((4, 3), key=(..., slice(2, 2))),
+    case((4,), key=-1),
     case((), key=()),
 )
 
@@ -39,13 +40,19 @@ getitem = linear(
     lambda g, x_like, key, xp: xp.scatter(g, key=key, shape=tuple(x_like.shape)),
     forward=lambda x, *, key, xp: x[key],
     cases=KEYS,
+    since="",
+    doc="The elements that an index selects.\n"
+    "key: index; slices, integers, ``...``, None, and arrays of integers or booleans",
 )
 scatter = linear(
     "scatter",
     "(x, /, *, key, shape)",
     lambda g, key, xp: xp.getitem(g, key=key),
     forward=scatter_forward,
-    cases=(case((3,), key=1, shape=(4, 3)), case((2, 3), key=slice(1, None, 2), shape=(4, 3))),
+    cases=(case((3,), key=(1, ...), shape=(4, 3)), case((2, 3), key=(slice(1, None, 2), ...), shape=(4, 3))),
+    since="",
+    doc="Zeros, with values added at an index: the transpose of `getitem`.\n"
+    "key: index; where, repeated elements adding up",
 )
 index_add = linear(
     "index_add",
@@ -53,7 +60,11 @@ index_add = linear(
     lambda g: g,
     lambda g, key, xp: xp.getitem(g, key=key),
     forward=index_add_forward,
-    cases=(case((4, 3), (3,), key=1), case((4, 3), (2, 3), key=slice(1, None, 2))),
+    cases=(case((4, 3), (3,), key=(1, ...)), case((4, 3), (2, 3), key=(slice(1, None, 2), ...))),
+    since="",
+    doc="A copy of an array with values added at an index.\n"
+    "value: array or Python scalar; of the shape that `key` selects, or broadcast to it\n"
+    "key: index; where, repeated elements adding up",
 )
 index_put = linear(
     "index_put",
@@ -62,4 +73,8 @@ index_put = linear(
     lambda g, key, xp: xp.getitem(g, key=key),
     forward=index_put_forward,
     cases=(case((4, 3), (3,), key=1), case((4, 3), (), key=slice(1, None, 2)), case((4, 3), 0.5, key=2)),
+    since="",
+    doc="A copy of an array with values put at an index.\n"
+    "value: array or Python scalar; of the shape that `key` selects, or broadcast to it\n"
+    "key: index; where",
 )

@@ -76,12 +76,16 @@ matmul = bilinear(
         case((2, 4, 3), (3,)),
         case((0, 3), (3, 2)),
     ),
+    doc="Matrix product; axes before the last two broadcast, and one axis alone is a vector.\n"
+    "x1: array; of shape (..., n, k) or (k,)\n"
+    "x2: array; of shape (..., k, m) or (k,)",
 )
 matrix_transpose = linear(
     "matrix_transpose",
     "(x, /)",
     lambda g, xp: xp.matrix_transpose(g),
     cases=(case((2, 3)), case((2, 3, 4))),
+    doc="The last two axes exchanged.\nx: array; of shape (..., n, m)\nreturns: array; of shape (..., m, n)",
 )
 tensordot = bilinear(
     "tensordot",
@@ -95,6 +99,11 @@ tensordot = bilinear(
         case((2, 3, 4), (4, 5, 2), axes=((2, 0), (0, 2))),
         case((2, 3, 4), (4, 5, 2), axes=((-3, -1), (-1, 0))),
     ),
+    doc="Sum of products over several axes of two arrays.\n"
+    "x1: array\n"
+    "x2: array\n"
+    "axes: int or pair of sequences of int; the axes of each array to sum over, or for how many "
+    "the last of `x1` go with the first of `x2`",
 )
 vecdot = composite(
     "vecdot",
@@ -102,4 +111,8 @@ vecdot = composite(
     vecdot_forward,
     arrays=2,
     cases=(case((2, 3), (2, 3)), case((3, 2, 4), (2, 4)), case((2, 3), (2, 3), axis=-2)),
+    doc="Inner product along an axis, the first argument conjugated.\n"
+    "x1: array\n"
+    "x2: array; broadcast with `x1`\n"
+    "axis: int; the axis, counted from the end",
 )

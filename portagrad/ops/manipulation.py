@@ -19,7 +19,9 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
         lengths = {shape[i] for shape in shapes if len(shape) >= -i}
         longer = lengths - {1}
         if len(longer) > 1:
-            raise ValueError(f"shapes {', '.join(map(str, shapes))} do not broadcast: axis {i} has {sorted(longer)}")
+            raise ValueError(
+                f"shapes {', '.join(map(str, shapes))} do not broadcast: axis {i} has {sorted(longer)}"
+            )
         out.append(longer.pop() if longer else 1)
     return tuple(out)
 
@@ -48,7 +50,7 @@ def cut(g: Any, lengths: list[int], axis: int) -> list[Any]:
     """Consecutive stretches of an axis."""
     parts, start = [], 0
     for n in lengths:
-        parts.append(g[(slice(None),) * axis + (slice(start, start + n),)])
+        parts.append(g[(slice(None),) * axis + (slice(start, start + n), ...)])
         start += n
     return parts
 
@@ -107,9 +109,14 @@ broadcast_arrays = composite(
     broadcast_arrays_forward,
     starred=True,
     cases=(case((2, 1), (3,)), case((), (2,)), case((2, 3))),
+    doc="Arrays broadcast against each other.\nreturns: tuple of arrays; all of the one shape",
 )
 broadcast_to = linear(  # the engine sums over broadcast axes wherever they come from
-    "broadcast_to", "(x, /, shape)", lambda g: g, cases=(case((3, 1), shape=(2, 3, 4)), case((), shape=(2,)))
+    "broadcast_to",
+    "(x, /, shape)",
+    lambda g: g,
+    cases=(case((3, 1), shape=(2, 3, 4)), case((), shape=(2,))),
+    doc="An array repeated along new axes and axes of length 1.",
 )
 concat = linear(
     "concat",
@@ -122,18 +129,23 @@ concat = linear(
         case((2, 2), (3,), axis=None),
         case((0, 2), (2, 2)),
     ),
+    doc="Arrays put together along an axis.\n"
+    "arrays: sequence of arrays; of one shape but for that axis\n"
+    "axis: int or None; the axis, None to flatten the arrays first",
 )
 expand_dims = linear(
     "expand_dims",
     "(x, /, axis)",
     lambda g, x_like, xp: xp.reshape(g, tuple(x_like.shape)),
     cases=(case((2, 3), axis=1), case((2,), axis=-1), case((2, 3), axis=(0, 2))),
+    doc="New axes of length 1.\naxis: int or tuple of int; where they will be in the result",
 )
 flip = linear(
     "flip",
     "(x, /, *, axis=None)",
     lambda g, axis, xp: xp.flip(g, axis=axis),
     cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3, 2), axis=(0, -1))),
+    doc="Elements in reverse order along axes.",
 )
 meshgrid = composite(
     "meshgrid",
@@ -141,6 +153,10 @@ meshgrid = composite(
     meshgrid_forward,
     starred=True,
     cases=(case((2,), (3,)), case((2,), (3,), (2,), indexing="ij"), case((2,))),
+    doc="Coordinates of a grid from those along its axes.\n"
+    "arrays: one-dimensional arrays\n"
+    'indexing: str; ``"ij"`` for axes in the order of `arrays`, ``"xy"`` for the first two exchanged\n'
+    "returns: list of arrays; as many as there are `arrays`, all of the grid's shape",
 )
 moveaxis = linear(
     "moveaxis",
@@ -148,12 +164,16 @@ moveaxis = linear(
     lambda g, source, destination, xp: xp.moveaxis(g, destination, source),
     cases=(case((2, 3, 4), source=0, destination=-1), case((2, 3, 4), source=(0, 1), destination=(2, 0))),
     since="2023.12",
+    doc="Axes moved to other places, the rest kept in order.\n"
+    "source: int or tuple of int; the axes to move\n"
+    "destination: int or tuple of int; where each goes",
 )
 permute_dims = linear(
     "permute_dims",
     "(x, /, axes)",
     lambda g, axes, xp: xp.permute_dims(g, inverse(axes)),
     cases=(case((2, 3, 4), axes=(2, 0, 1)), case((2, 3), axes=(-1, 0)), case((), axes=())),
+    doc="Axes in another order.\naxes: tuple of int; the axes of `x`, as the result has them",
 )
 repeat = linear(
     "repeat",
@@ -161,24 +181,38 @@ repeat = linear(
     repeat_transpose,
     cases=(case((2, 3), repeats=2), case((2, 3), repeats=3, axis=1), case((4,), repeats=0, axis=0)),
     since="2023.12",
+    doc="Each element several times in a row.\n"
+    "repeats: int or array of int; how often, for all elements or each along `axis`\n"
+    "axis: int; the axis, by default the flattened array's",
 )
 reshape = linear(
     "reshape",
     "(x, /, shape, *, copy=None)",
     lambda g, x_like, xp: xp.reshape(g, tuple(x_like.shape)),
-    cases=(case((2, 3), shape=(3, 2)), case((2, 3), shape=(-1,)), case((1,), shape=()), case((0, 2), shape=(2, 0))),
+    cases=(
+        case((2, 3), shape=(3, 2)),
+        case((2, 3), shape=(-1,)),
+        case((1,), shape=()),
+        case((0, 2), shape=(2, 0)),
+    ),
+    doc="The same elements in another shape.\n"
+    "shape: tuple of int; of the result, at most one -1 for what follows from the size",
 )
 roll = linear(
     "roll",
     "(x, /, shift, *, axis=None)",
     roll_transpose,
     cases=(case((5,), shift=2), case((2, 3), shift=-1, axis=1), case((2, 3), shift=(1, 2), axis=(0, 1))),
+    doc="Elements shifted along axes; what leaves at the end comes in at the start.\n"
+    "shift: int or tuple of int; by how many places, for each of `axis`\n"
+    "axis: int or tuple of int; the axes, by default the flattened array's",
 )
 squeeze = linear(
     "squeeze",
     "(x, /, axis)",
     lambda g, x_like, xp: xp.reshape(g, tuple(x_like.shape)),
     cases=(case((2, 1, 3), axis=1), case((1, 2, 1), axis=(0, -1))),
+    doc="Axes of length 1 taken out.",
 )
 stack = linear(
     "stack",
@@ -186,13 +220,22 @@ stack = linear(
     lambda g, axis, xp: list(xp.unstack(g, axis=axis)),
     starred=True,
     cases=(case((2, 3), (2, 3)), case((2,), (2,), (2,), axis=-1), case((), ())),
+    doc="Arrays put together along a new axis.\n"
+    "arrays: sequence of arrays; all of one shape\n"
+    "axis: int; where the new axis will be",
 )
 tile = linear(
     "tile",
     "(x, repetitions, /)",
     tile_transpose,
-    cases=(case((2, 3), repetitions=(2, 2)), case((2,), repetitions=(2, 1, 3)), case((2, 3), repetitions=(2,))),
+    cases=(
+        case((2, 3), repetitions=(2, 2)),
+        case((2,), repetitions=(2, 1, 3)),
+        case((2, 3), repetitions=(2,)),
+    ),
     since="2023.12",
+    doc="An array repeated as a whole along axes.\n"
+    "repetitions: tuple of int; how often along each, the last for the last",
 )
 unstack = linear(
     "unstack",
@@ -202,4 +245,5 @@ unstack = linear(
     result=lambda *parts: parts,
     cases=(case((2, 3)), case((2, 3), axis=1), case((3,), axis=-1)),
     since="2023.12",
+    doc="The parts of an array along an axis, which is taken out.\nreturns: tuple of arrays",
 )

@@ -47,7 +47,7 @@ def softplus_forward(x: Any, *, xp: Any) -> Any:
 
 
 def gelu_forward(x: Any, *, approximate: bool, xp: Any) -> Any:
-    """x Phi(x); Hendrycks and Gimpel (2016), "Gaussian error linear units", their tanh form if approximate."""
+    """x Phi(x); Hendrycks and Gimpel (2016), "Gaussian error linear units"."""
     if approximate:
         return 0.5 * x * (1 + xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
     return 0.5 * x * (1 + xp.special.erf(x * math.sqrt(0.5)))
@@ -175,13 +175,13 @@ def standardize_rule(g: Any, x: Any, y: Any, eps: float, xp: Any) -> Any:
 def layer_norm_forward(x: Any, weight: Any, bias: Any, *, eps: float, xp: Any) -> Any:
     """Standardised over the last axis, then scaled and shifted."""
     y = xp.standardize(x, eps=eps)
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    y = y if weight is None else xp.multiply(y, weight)
+    return y if bias is None else xp.add(y, bias)
 
 
 def binary_cross_entropy_forward(logits: Any, targets: Any, *, xp: Any) -> Any:
     """Mean of -t log s(x) - (1 - t) log(1 - s(x)), written as softplus(x) - t x."""
-    return xp.mean(xp.softplus(logits) - targets * logits)
+    return xp.mean(xp.subtract(xp.softplus(logits), xp.multiply(targets, logits)))
 
 
 linear = primitive(
@@ -190,7 +190,18 @@ linear = primitive(
     (linear_x, linear_w, linear_b),
     (lambda t, w: t @ w, lambda t, x: x @ t, lambda t: t),
     forward=linear_forward,
-    cases=(case((2, 3), (3, 4), (4,)), case((2, 3), (3, 4), None), case((2, 2, 3), (3, 4), (4,)), case((0, 3), (3, 2), (2,))),
+    cases=(
+        case((2, 3), (3, 4), (4,)),
+        case((2, 3), (3, 4), None),
+        case((2, 2, 3), (3, 4), (4,)),
+        case((0, 3), (3, 2), (2,)),
+    ),
+    since="",
+    doc="An affine map, ``x @ w + b``, as one op.\n"
+    "x: array; of shape (..., n)\n"
+    "w: array; of shape (n, m)\n"
+    "b: array; of shape (m,)\n"
+    "returns: array; of shape (..., m)",
 )
 gate = linear_op(
     "gate",
@@ -201,12 +212,17 @@ gate = linear_op(
     cases=(case((2, 3), (2, 3)),),
     dtypes="floating",
     since="",
+    doc="Elements of one array where another is positive, 0 elsewhere.\n"
+    "x: array; linear in it\n"
+    "y: array; shaped as `x`, only compared with 0",
 )
 relu = elementwise(
     "relu",
     lambda g, y, xp: xp.gate(g, y),
     forward=lambda x, *, xp: xp.maximum(x, 0.0),
     dtypes="floating",
+    since="",
+    doc="The positive part, ``max(x, 0)``.\nAt 0 the derivative is taken as 0.",
 )
 leaky_relu = elementwise(
     "leaky_relu",
@@ -214,6 +230,10 @@ leaky_relu = elementwise(
     signature="(x, /, negative_slope=0.01)",
     forward=lambda x, *, negative_slope, xp: xp.where(x > 0, x, negative_slope * x),
     dtypes="floating",
+    since="",
+    doc="``x`` where positive, a small multiple of it elsewhere.\n"
+    "negative_slope: float; the multiple\n"
+    "At 0 the derivative is `negative_slope`.",
 )
 elu = elementwise(
     "elu",
@@ -221,6 +241,10 @@ elu = elementwise(
     signature="(x, /, alpha=1.0)",
     forward=lambda x, *, alpha, xp: xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0.0))),
     dtypes="floating",
+    since="",
+    doc="``x`` where positive, ``alpha * (exp(x) - 1)`` elsewhere.\n"
+    "alpha: float; minus the limit at minus infinity\n"
+    'Clevert, Unterthiner and Hochreiter (2015), "Fast and accurate deep network learning by ELUs".',
 )
 gelu = elementwise(
     "gelu",
@@ -228,13 +252,34 @@ gelu = elementwise(
     signature="(x, /, approximate=False)",
     forward=gelu_forward,
     dtypes="floating",
+    since="",
+    doc="``x`` times the normal distribution function at ``x``.\n"
+    "approximate: bool; whether to use the form with tanh\n"
+    'Hendrycks and Gimpel (2016), "Gaussian error linear units".',
 )
-sigmoid = elementwise("sigmoid", lambda y: y * (1 - y), forward=sigmoid_forward, dtypes="floating")
+sigmoid = elementwise(
+    "sigmoid",
+    lambda y: y * (1 - y),
+    forward=sigmoid_forward,
+    dtypes="floating",
+    since="",
+    doc="Logistic function, ``1 / (1 + exp(-x))``, without overflow.",
+)
 silu = elementwise(
-    "silu", silu_partial, forward=lambda x, *, xp: x * xp.sigmoid(x), dtypes="floating"
+    "silu",
+    silu_partial,
+    forward=lambda x, *, xp: x * xp.sigmoid(x),
+    dtypes="floating",
+    since="",
+    doc="``x * sigmoid(x)``.",
 )
 softplus = elementwise(
-    "softplus", lambda x, xp: xp.sigmoid(x), forward=softplus_forward, dtypes="floating"
+    "softplus",
+    lambda x, xp: xp.sigmoid(x),
+    forward=softplus_forward,
+    dtypes="floating",
+    since="",
+    doc="``log(1 + exp(x))``, without overflow.",
 )
 logsumexp = primitive(
     "logsumexp",
@@ -244,9 +289,20 @@ logsumexp = primitive(
     forward=logsumexp_forward,
     cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3, 2), axis=(0, 2), keepdims=True), case(())),
     dtypes="floating",
+    since="",
+    doc="``log(sum(exp(x)))``, without overflow.",
 )
 softmax = primitive(
-    "softmax", "(x, /, *, axis=-1)", (softmax_rule,), (softmax_rule,), forward=softmax_forward, cases=ALONG, dtypes="floating"
+    "softmax",
+    "(x, /, *, axis=-1)",
+    (softmax_rule,),
+    (softmax_rule,),
+    forward=softmax_forward,
+    cases=ALONG,
+    dtypes="floating",
+    since="",
+    doc="Exponentials divided by their sum along an axis, without overflow.\n"
+    "returns: array; shaped as `x`, positive, its sums 1",
 )
 log_softmax = primitive(
     "log_softmax",
@@ -256,8 +312,19 @@ log_softmax = primitive(
     forward=log_softmax_forward,
     cases=ALONG,
     dtypes="floating",
+    since="",
+    doc="Logarithm of the softmax, accurate where that is near 0.\nreturns: array; shaped as `x`",
 )
-one_hot = constant("one_hot", "(labels, /, *, like, classes)", forward=one_hot_forward)
+one_hot = constant(
+    "one_hot",
+    "(labels, /, *, like, classes)",
+    forward=one_hot_forward,
+    since="",
+    doc="Ones at the labels' places, zeros elsewhere.\n"
+    "labels: array; integers from 0 to ``classes - 1``, of any shape\n"
+    "like: dtype; of the result\n"
+    "classes: int; length of the new last axis",
+)
 cross_entropy = primitive(
     "cross_entropy",
     "(logits, labels, /)",
@@ -267,6 +334,11 @@ cross_entropy = primitive(
     byproduct="slope",
     cases=(case((4, 3), Filled((4,), 3)), case((3,), Filled((), 3)), case((2, 2, 3), Filled((2, 2), 3))),
     dtypes="floating",
+    since="",
+    doc="Mean cross-entropy of class scores and true classes.\n"
+    "logits: array; scores before the softmax, of shape (..., classes)\n"
+    "labels: array; integers from 0 to ``classes - 1``, of the shape of `logits` without its last axis\n"
+    "returns: array; of shape ()",
 )
 cross_entropy_slope_ = primitive(
     "cross_entropy_slope",
@@ -276,6 +348,11 @@ cross_entropy_slope_ = primitive(
     forward=cross_entropy_slope,
     cases=(case((4, 3), Filled((4,), 3)),),
     dtypes="floating",
+    since="",
+    doc="Gradient of `cross_entropy` with respect to its scores.\n"
+    "logits: array; of shape (..., classes)\n"
+    "labels: array; integers, of the shape of `logits` without its last axis\n"
+    "returns: array; shaped as `logits`",
 )
 binary_cross_entropy = composite(
     "binary_cross_entropy",
@@ -285,6 +362,10 @@ binary_cross_entropy = composite(
     cases=(case((4,), (4,)), case((2, 3), (2, 3))),
     since="",
     dtypes="floating",
+    doc="Mean binary cross-entropy of scores and probabilities.\n"
+    "logits: array; scores before the sigmoid, of any shape\n"
+    "targets: array; from 0 to 1, shaped as `logits`\n"
+    "returns: array; of shape ()",
 )
 standardize = primitive(
     "standardize",
@@ -294,6 +375,9 @@ standardize = primitive(
     forward=standardize_forward,
     cases=(case((2, 4)), case((2, 3, 4))),
     dtypes="floating",
+    since="",
+    doc="Values along the last axis with their mean taken off, over their standard deviation.\n"
+    "returns: array; shaped as `x`",
 )
 layer_norm = composite(
     "layer_norm",
@@ -303,4 +387,10 @@ layer_norm = composite(
     cases=(case((2, 4), (4,), (4,)), case((2, 3, 4), (4,), None), case((3, 4), None, None)),
     since="",
     dtypes="floating",
+    doc="Values standardised along the last axis, then scaled and shifted.\n"
+    "x: array; of shape (..., n)\n"
+    "weight: array; the scale, of shape (n,)\n"
+    "bias: array; the shift, of shape (n,)\n"
+    "returns: array; shaped as `x`\n"
+    'Ba, Kiros and Hinton (2016), "Layer normalization".',
 )

@@ -8,7 +8,13 @@ from portagrad.op import elementwise
 # W. J. Cody (1969), "Rational Chebyshev approximations for the error function", as in SPECFUN's CALERF:
 # relative error below 1.2e-16 in double precision.
 SMALL = (
-    (1.85777706184603153e-1, 3.16112374387056560e00, 1.13864154151050156e02, 3.77485237685302021e02, 3.20937758913846947e03),
+    (
+        1.85777706184603153e-1,
+        3.16112374387056560e00,
+        1.13864154151050156e02,
+        3.77485237685302021e02,
+        3.20937758913846947e03,
+    ),
     (1.0, 2.36012909523441209e01, 2.44024637934444173e02, 1.28261652607737228e03, 2.84423683343917062e03),
 )
 MIDDLE = (
@@ -61,4 +67,7 @@ erf = elementwise(
     lambda x, xp: (2 / math.sqrt(math.pi)) * xp.exp(-x * x),
     forward=erf_forward,
     dtypes="floating",
+    since="",
+    doc="Error function.\n"
+    'Cody (1969), "Rational Chebyshev approximations for the error function", where the library has none.',
 )

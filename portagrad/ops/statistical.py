@@ -46,7 +46,7 @@ def length(like: Any, axis: Any) -> int:
 def extremal(x: Any, y: Any, axis: Any, keepdims: bool, xp: Any) -> Any:
     """Weights of the elements that equal the extreme: ties share evenly, and a NaN takes all."""
     y = keep(y, x, axis, keepdims, xp)
-    hits = xp.astype((x == y) | ((x != x) & (y != y)), x.dtype)  # noqa: PLR0124
+    hits = xp.astype((x == y) | ((x != x) & (y != y)), x.dtype)
     return hits / xp.sum(hits, axis=axis, keepdims=True)
 
 
@@ -74,6 +74,8 @@ def recurrence(a: Any, b: Any, xp: Any) -> Any:
 
 def shifted(x: Any, xp: Any) -> Any:
     """x moved one place up along the last axis, a one in front."""
+    if x.shape[-1] == 0:
+        return x
     return xp.concat([xp.ones_like(x[..., :1]), x[..., :-1]], axis=-1)
 
 
@@ -126,7 +128,8 @@ def cumulative_prod_jvp(t: Any, x: Any, axis: Any, include_initial: bool, xp: An
     """From y[i] = x[i] y[i-1]: dy[i] = x[i] dy[i-1] + t[i] y[i-1]."""
     t, x = last(t, axis, xp), last(x, axis, xp)
     dy = recurrence(x, t * xp.cumulative_prod(shifted(x, xp), axis=-1), xp)
-    dy = xp.concat([xp.zeros_like(t[..., :1]), dy], axis=-1) if include_initial else dy
+    if include_initial:
+        dy = xp.concat([xp.zeros_like(xp.sum(t, axis=-1, keepdims=True)), dy], axis=-1)
     return back(dy, axis, xp)
 
 
@@ -141,12 +144,14 @@ sum = linear(
     "(x, /, *, axis=None, dtype=None, keepdims=False)",
     lambda g, x_like, axis, keepdims, xp: spread(g, x_like, axis, keepdims, xp),
     cases=REDUCTIONS,
+    doc="Sum over axes.",
 )
 mean = linear(
     "mean",
     "(x, /, *, axis=None, keepdims=False)",
     lambda g, x_like, axis, keepdims, xp: spread(g / length(x_like, axis), x_like, axis, keepdims, xp),
     cases=REDUCTIONS[:-1],
+    doc="Arithmetic mean over axes.",
 )
 prod = primitive(
     "prod",
@@ -154,6 +159,7 @@ prod = primitive(
     (prod_vjp,),
     (prod_jvp,),
     cases=REDUCTIONS,
+    doc="Product over axes.\nThe derivative is exact whatever elements are 0.",
 )
 max = primitive(
     "max",
@@ -162,6 +168,7 @@ max = primitive(
     (extreme_jvp,),
     cases=ORDERED,
     dtypes="floating",
+    doc="Greatest element along axes.\nTies share the derivative evenly; a NaN takes it.",
 )
 min = primitive(
     "min",
@@ -170,6 +177,7 @@ min = primitive(
     (extreme_jvp,),
     cases=ORDERED,
     dtypes="floating",
+    doc="Least element along axes.\nTies share the derivative evenly; a NaN takes it.",
 )
 var = composite(
     "var",
@@ -177,6 +185,7 @@ var = composite(
     var_forward,
     cases=(case((2, 3)), case((3, 4), axis=1, correction=1), case((2, 3, 2), axis=(0, 2), keepdims=True)),
     dtypes="floating",
+    doc="Variance over axes.",
 )
 std = composite(
     "std",
@@ -184,6 +193,7 @@ std = composite(
     lambda x, *, xp, **params: xp.sqrt(xp.var(x, **params)),
     cases=(case((2, 3)), case((3, 4), axis=1, correction=1), case((2, 3, 2), axis=(0, 2), keepdims=True)),
     dtypes="floating",
+    doc="Standard deviation over axes.\nWhere all elements are equal the derivative is NaN.",
 )
 cumulative_sum = linear(
     "cumulative_sum",
@@ -191,6 +201,7 @@ cumulative_sum = linear(
     cumulative_sum_transpose,
     cases=SCANS,
     since="2023.12",
+    doc="Running sum along an axis.\naxis: int; the axis, needed unless there is just one",
 )
 cumulative_prod = primitive(
     "cumulative_prod",
@@ -199,4 +210,7 @@ cumulative_prod = primitive(
     (cumulative_prod_jvp,),
     cases=SCANS,
     since="2024.12",
+    doc="Running product along an axis.\n"
+    "axis: int; the axis, needed unless there is just one\n"
+    "The derivative is exact whatever elements are 0.",
 )

@@ -11,12 +11,24 @@ def diff_forward(x: Any, prepend: Any, append: Any, *, axis: int, n: int, xp: An
     x = xp.concat(parts, axis=axis) if len(parts) > 1 else x
     before = (slice(None),) * (axis % len(x.shape))
     for _ in range(n):
-        x = x[(*before, slice(1, None))] - x[(*before, slice(None, -1))]
+        x = x[(*before, slice(1, None), ...)] - x[(*before, slice(None, -1), ...)]
     return x
 
 
-all = constant("all", "(x, /, *, axis=None, keepdims=False)", dtypes="any", cases=(case((2, 3)), case((2, 3), axis=1)))
-any = constant("any", "(x, /, *, axis=None, keepdims=False)", dtypes="any", cases=(case((2, 3)), case((2, 3), axis=1)))
+all = constant(
+    "all",
+    "(x, /, *, axis=None, keepdims=False)",
+    dtypes="any",
+    cases=(case((2, 3)), case((2, 3), axis=1)),
+    doc="Whether all elements along axes are true.",
+)
+any = constant(
+    "any",
+    "(x, /, *, axis=None, keepdims=False)",
+    dtypes="any",
+    cases=(case((2, 3)), case((2, 3), axis=1)),
+    doc="Whether at least one element along axes is true.",
+)
 diff = composite(
     "diff",
     "(x, /, *, axis=-1, n=1, prepend=None, append=None)",
@@ -29,4 +41,8 @@ diff = composite(
         case((2, 4), None, None, n=0),
     ),
     since="2024.12",
+    doc="Differences of neighbours along an axis, `n` times over.\n"
+    "n: int; how often\n"
+    "prepend: array; put in front along `axis` first\n"
+    "append: array; put behind along `axis` first",
 )
