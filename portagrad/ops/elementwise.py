@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from portagrad.backend import KIND
-from portagrad.op import constant, elementwise, linear, primitive
+from portagrad.op import case, constant, elementwise, linear, primitive
 
 positive_numbers = (0.3, 3.0)
 nonzero = (0.4, 2.5)
@@ -116,6 +116,7 @@ clip = elementwise(
     clip_max,
     signature="(x, /, min=None, max=None)",
     domains={"min": (-1.5, -0.5), "max": (0.5, 1.5)},
+    cases=(case((4,), None, None), case((4,), (), None), case((4,), None, (4,)), case((2, 3), -0.7, 0.7)),
     dtypes="floating",
     since="2023.12",
     doc="Values limited to the range from `min` to `max`.\n"

@@ -72,7 +72,11 @@ index_put = linear(
     lambda g, key, xp: xp.index_put(g, 0.0, key=key),
     lambda g, key, xp: xp.getitem(g, key=key),
     forward=index_put_forward,
-    cases=(case((4, 3), (3,), key=1), case((4, 3), (), key=slice(1, None, 2)), case((4, 3), 0.5, key=2)),
+    cases=(
+        case((4, 3), (3,), key=(1, ...)),
+        case((4, 3), (), key=(slice(1, None, 2), ...)),
+        case((4, 3), 0.5, key=(2, ...)),
+    ),
     since="",
     doc="A copy of an array with values put at an index.\n"
     "value: array or Python scalar; of the shape that `key` selects, or broadcast to it\n"

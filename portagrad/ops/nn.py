@@ -5,7 +5,6 @@ from typing import Any
 
 from portagrad.backend import KIND
 from portagrad.op import Filled, case, composite, constant, elementwise, primitive
-from portagrad.op import linear as linear_op
 
 ALONG = (case((2, 3)), case((2, 3), axis=0), case((4,)), case((2, 3, 2), axis=1))
 
@@ -203,18 +202,18 @@ linear = primitive(
     "b: array; of shape (m,)\n"
     "returns: array; of shape (..., m)",
 )
-gate = linear_op(
+gate = primitive(
     "gate",
-    "(x, y, /)",
-    lambda g, y, xp: xp.gate(g, y),
-    None,
-    forward=lambda x, y, *, xp: xp.where(y > 0, x, 0.0),
+    "(x, on, /)",
+    (lambda g, on, xp: xp.gate(g, on), 0),
+    (lambda t, on, xp: xp.gate(t, on), 0),
+    forward=lambda x, on, *, xp: xp.where(on > 0, x, 0.0),
     cases=(case((2, 3), (2, 3)),),
     dtypes="floating",
     since="",
     doc="Elements of one array where another is positive, 0 elsewhere.\n"
     "x: array; linear in it\n"
-    "y: array; shaped as `x`, only compared with 0",
+    "on: array; shaped as `x`, only compared with 0",
 )
 relu = elementwise(
     "relu",
@@ -229,6 +228,7 @@ leaky_relu = elementwise(
     lambda g, x, negative_slope, xp: xp.where(x > 0, g, negative_slope * g),
     signature="(x, /, negative_slope=0.01)",
     forward=lambda x, *, negative_slope, xp: xp.where(x > 0, x, negative_slope * x),
+    cases=(case((4,), negative_slope=0.3),),
     dtypes="floating",
     since="",
     doc="``x`` where positive, a small multiple of it elsewhere.\n"
@@ -240,6 +240,7 @@ elu = elementwise(
     lambda g, x, y, alpha, xp: xp.where(x > 0, g, g * (y + alpha)),
     signature="(x, /, alpha=1.0)",
     forward=lambda x, *, alpha, xp: xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0.0))),
+    cases=(case((4,), alpha=0.5),),
     dtypes="floating",
     since="",
     doc="``x`` where positive, ``alpha * (exp(x) - 1)`` elsewhere.\n"
@@ -251,6 +252,7 @@ gelu = elementwise(
     gelu_partial,
     signature="(x, /, approximate=False)",
     forward=gelu_forward,
+    cases=(case((4,), approximate=True),),
     dtypes="floating",
     since="",
     doc="``x`` times the normal distribution function at ``x``.\n"

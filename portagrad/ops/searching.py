@@ -6,6 +6,7 @@ argmax = constant(
     "argmax",
     "(x, /, *, axis=None, keepdims=False)",
     cases=(case((2, 3)), case((2, 3), axis=1)),
+    dtypes="floating",
     doc="Index of the greatest element, the first where there are several.\n"
     "axis: int; the axis, by default the flattened array's",
 )
@@ -13,6 +14,7 @@ argmin = constant(
     "argmin",
     "(x, /, *, axis=None, keepdims=False)",
     cases=(case((2, 3)), case((2, 3), axis=1)),
+    dtypes="floating",
     doc="Index of the least element, the first where there are several.\n"
     "axis: int; the axis, by default the flattened array's",
 )

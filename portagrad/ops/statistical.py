@@ -14,7 +14,13 @@ REDUCTIONS = (
     case((0, 3), axis=0),
 )
 ORDERED = (case((2, 3)), case((2, 3), axis=1), case((4,), axis=-1, keepdims=True), case(()))
-SCANS = (case((4,)), case((2, 3), axis=1), case((3, 2), axis=0, include_initial=True), case((0,)))
+SCANS = (
+    case((4,)),
+    case((2, 3), axis=1),
+    case((3, 2), axis=0, include_initial=True),
+    case((0,)),
+    case((2, 0), axis=-1, include_initial=True),
+)
 
 
 def reduced(ndim: int, axis: Any) -> tuple[int, ...]:
