@@ -188,8 +188,8 @@ def backend_of(x: object) -> Backend | None:
     return BY_TYPE[type(x)]
 
 
-class _Kinds(dict[Any, int]):
-    """What differentiation makes of a dtype, asked of the backends once."""
+class Kinds(dict[Any, int]):
+    """By dtype, what differentiation makes of it; asked of the backends once."""
 
     def __missing__(self, key: Any) -> int:
         found = 0
@@ -203,7 +203,20 @@ class _Kinds(dict[Any, int]):
         return found
 
 
-KIND = _Kinds()
+class _KindsByType:
+    """`Kinds` of each type of dtype apart: dtypes of two libraries may have one hash and refuse to be compared."""
+
+    def __init__(self) -> None:
+        self._tables: dict[type, Kinds] = {}
+
+    def __getitem__(self, dtype: Any) -> int:
+        table = self._tables.get(type(dtype))
+        if table is None:
+            table = self._tables[type(dtype)] = Kinds()
+        return table[dtype]
+
+
+KIND = _KindsByType()
 """By dtype: 0 not differentiable (integers, booleans), 1 real floating, 2 complex floating."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from portagrad.backend import Backend
-from portagrad.device import current_device, device
+from portagrad.device import Device, current_device, device
 from portagrad.errors import BackendUnavailableError
 from portagrad.op import TABLE
 from portagrad.ops.manipulation import broadcast_shapes
@@ -133,14 +133,18 @@ def _native(backend: Backend, place: Any) -> Any:
     if place is None:
         chosen = current_device()
         return chosen.native if chosen.backend is backend else None
-    if isinstance(place, str) and backend.name == "numpy":
-        return device(place).native
-    chosen = device(place)
-    if chosen.backend is not backend:
+    if isinstance(place, str):
+        try:
+            return backend.parse_device(place)
+        except ValueError:
+            place = device(place)  # a name of ours
+    elif not isinstance(place, Device):
+        return place  # the library's own
+    if place.backend is not backend:
         raise BackendUnavailableError(
-            f"{chosen} is no device of {backend.name}; use pg.namespace({chosen.backend.name!r}), or pg.to_device"
+            f"{place} is no device of {backend.name}; use pg.namespace({place.backend.name!r}), or pg.to_device"
         )
-    return chosen.native
+    return place.native
 
 
 def _creation(

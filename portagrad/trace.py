@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from portagrad.backend import BY_TYPE, Backend
+from portagrad.backend import BY_TYPE, Backend, Kinds
 from portagrad.docstring import docstring
 from portagrad.errors import BackendUnavailableError, DeviceMismatchError, Error, OutOfMemoryError
 from portagrad.op import NO_PARAMS, TABLE, Op, define
@@ -119,12 +119,14 @@ class Kernel:
 class RawNamespace:
     """A backend's namespace as rules see it on raw arrays: its kernels, found once, by attribute.
 
-    ``guard`` makes an array's device current where the library's device is ambient, else None.
+    ``kinds`` is `KIND` for this library's dtypes alone, a plain dictionary. ``guard`` makes an array's device
+    current where the library's device is ambient, else None.
     """
 
     def __init__(self, backend: Backend, prefix: str = "") -> None:
         self.backend = backend
         self.prefix = prefix
+        self.kinds = Kinds()
         self.guard = backend.guard and (lambda x: backend.guard(backend.device_of(x)))  # type: ignore[misc]
 
     @property

@@ -124,7 +124,7 @@ class ReverseTrace(Trace):
             parents = [a.payload for i, a in enumerate(args) if live >> i & 1]
         if not op.several:
             dtype = y.dtype
-            kind = KIND[dtype]
+            kind = KIND[dtype] if kernel.xp is None else kernel.xp.kinds[dtype]
             if not kind:
                 return constants(op, y)
             key = (self.mode, live, (complex_ | kind) > 1)
