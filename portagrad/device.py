@@ -99,7 +99,7 @@ def device(spec: Any) -> Device:
 
     Parameters
     ----------
-    spec : str, Device, array or native device
+    spec : str, Device, array, tensor or native device
         ``"cpu"`` and ``"numpy"`` (NumPy), ``"cuda"``, ``"cuda:1"`` and ``"cupy"`` (CuPy), a backend's name
         alone or with one of its devices (``"torch:cuda:0"``, ``"jax:cpu:0"``, ``"strict:device1"``), or
         ``"auto"``: an accelerator's short name where it works, else NumPy. An array stands for the device it
@@ -128,6 +128,8 @@ def device(spec: Any) -> Device:
         return _known.get(spec) or _known.setdefault(spec, _auto() if spec == "auto" else _parse(spec))
     if backend_of(spec) is not None:
         return device_of(spec)
+    if hasattr(spec, "value"):  # a tensor stands for the array that it holds
+        return device(spec.value)
     for backend in candidates(type(spec)):
         try:
             natives = backend.devices()
@@ -224,7 +226,12 @@ def transfer(x: Any, target: Device) -> Any:
     if source is target.backend:
         return x if device_of(x) == target else source.put(x, target.native)
     direct = None if source.lazy or target.backend.lazy else _exchange(x, target)
-    return target.backend.from_numpy(source.to_numpy(x), target.native) if direct is None else direct
+    if direct is not None:
+        return direct
+    host = source.to_numpy(x)
+    if not host.dtype.isnative:
+        host = host.astype(host.dtype.newbyteorder("="))
+    return target.backend.from_numpy(host, target.native)
 
 
 def report() -> list[BackendReport]:

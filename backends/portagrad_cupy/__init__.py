@@ -33,6 +33,10 @@ def _count() -> int:
         raise BackendUnavailableError(
             f"CuPy {cupy.__version__} is installed, but CUDA does not work: {error}"
         ) from error
+    if count == 0:
+        raise BackendUnavailableError(
+            f"CuPy {cupy.__version__} is installed, but sees no GPU; is CUDA_VISIBLE_DEVICES set to hide it?"
+        )
     return count
 
 

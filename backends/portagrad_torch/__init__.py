@@ -38,9 +38,8 @@ def _to_numpy(x: torch.Tensor) -> Any:
 
 
 def _from_numpy(a: Any, device: torch.device) -> torch.Tensor:
-    # torch takes no negative strides and no foreign byte order, and would share a host array's memory.
-    plain = numpy.array(a, dtype=a.dtype.newbyteorder("="), order="C")
-    return torch.from_numpy(plain).to(device)
+    # torch takes no negative strides, and would share a host array's memory.
+    return torch.from_numpy(numpy.array(a, order="C")).to(device)
 
 
 backend = Backend(
