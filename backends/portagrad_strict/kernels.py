@@ -41,4 +41,14 @@ def isin(x1: Any, x2: Any, *, invert: bool = False) -> Any:
     return xp.logical_not(found) if invert else found
 
 
-kernels: Mapping[str, Callable[..., Any]] = {"index_add": index_add, "index_put": index_put, "isin": isin}
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    """The library takes None for its default device, the standard for the array's own."""
+    return xp.astype(x, dtype, copy=copy, device=x.device if device is None else device)
+
+
+kernels: Mapping[str, Callable[..., Any]] = {
+    "astype": astype,
+    "index_add": index_add,
+    "index_put": index_put,
+    "isin": isin,
+}
