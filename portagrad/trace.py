@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from portagrad.backend import BY_TYPE, Backend, Kinds
+from portagrad.device import device_of as place_of
 from portagrad.docstring import docstring
 from portagrad.errors import BackendUnavailableError, DeviceMismatchError, Error, OutOfMemoryError
 from portagrad.op import NO_PARAMS, TABLE, Op, define
@@ -247,7 +248,7 @@ def _guarded(op: Op, run: Callable[..., Any], backend: Backend) -> Callable[...,
                 its = device_of(a)
                 if device is None:
                     device = its
-                elif its != device:
+                elif its is not None and its != device:
                     raise DeviceMismatchError(_mismatch(op, args))
         try:
             if guard is None:
@@ -256,8 +257,9 @@ def _guarded(op: Op, run: Callable[..., Any], backend: Backend) -> Callable[...,
                 return run(*args, **params)
         except backend.out_of_memory as error:
             given = "\n".join(f"  {line}" for line in _describe(op, args))
+            place = place_of(next(a for a in args if BY_TYPE[type(a)] is not None))
             raise OutOfMemoryError(
-                f"{op.name}: out of memory on {backend.name}:{device}\n{given}\n{error}\n"
+                f"{op.name}: out of memory on {place}\n{given}\n{error}\n"
                 f"use a smaller batch, or pg.checkpoint to keep fewer intermediate values"
             ) from error
 
@@ -276,28 +278,19 @@ def _describe(op: Op, args: tuple[Any, ...]) -> list[str]:
     for name, a in zip(_names(op, args), args, strict=True):
         backend = BY_TYPE[type(a)]
         if backend is not None:
-            lines.append(f"{name}: {backend.name} {a.dtype} {tuple(a.shape)} on {backend.device_of(a)}")
+            lines.append(f"{name}: {backend.name} {a.dtype} {tuple(a.shape)} on {place_of(a)}")
     return lines
 
 
 def _mismatch(op: Op, args: tuple[Any, ...]) -> str:
     arrays = [(name, a) for name, a in zip(_names(op, args), args, strict=True) if BY_TYPE[type(a)]]
-    first, target = arrays[0]
-    other = next(
-        name
-        for name, a in arrays[1:]
-        if BY_TYPE[type(a)] is not BY_TYPE[type(target)] or _device(a) != _device(target)
-    )
+    target = arrays[0][1]
+    other = next(name for name, a in arrays[1:] if place_of(a) != place_of(target))
     lines = "\n".join(f"  {line}" for line in _describe(op, args))
     return (
         f"{op.name}: arguments live on different devices\n{lines}\n"
-        f'move one of them, for example pg.to_device({other}, pg.device({first}))'
+        f'move one of them, for example pg.to_device({other}, "{place_of(target)}")'
     )
-
-
-def _device(a: Any) -> Any:
-    backend = BY_TYPE[type(a)]
-    return backend.device_of(a) if backend else None
 
 
 def public(op: Op) -> Callable[..., Any]:
