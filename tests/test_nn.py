@@ -1,0 +1,601 @@
+"""Networks: modules as pytrees, layers and losses against torch's, and the same everywhere."""
+
+import contextlib
+import copy
+import dataclasses
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import optree
+import pytest
+
+import portagrad as pg
+from portagrad import nn, random
+
+KEY = random.key(6)
+DEVICES = pg.devices()
+SPACE = "portagrad"
+
+
+LABELS = np.asarray([0, 2, 1, 2, 0])
+
+
+class Scale(nn.Module):
+    """A module of a user's own."""
+
+    factor: Any
+    power: int = nn.static(default=1)
+
+    def __call__(self, x):
+        return self.factor**self.power * x
+
+
+def host(x):
+    """Any array as NumPy's."""
+    return pg.to_device(x, "numpy")
+
+
+def draw(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.fixture(params=DEVICES, ids=str)
+def device(request):
+    """Every usable device; JAX has 64-bit dtypes only where they are switched on."""
+    with contextlib.ExitStack() as stack:
+        if request.param.backend.name == "jax":
+            import jax
+
+            stack.enter_context(jax.enable_x64(True))
+        yield request.param
+
+
+def numeric_gradient(loss, model):
+    """Central differences of a loss of a float64 model, leaf by leaf."""
+    leaves, structure = optree.tree_flatten(model, namespace=SPACE)
+    slopes = []
+    for k, leaf in enumerate(leaves):
+        slope = np.empty(leaf.shape)
+        for i in np.ndindex(leaf.shape):
+            ends = []
+            for step in (1e-6, -1e-6):
+                moved = leaf.copy()
+                moved[i] += step
+                other = optree.tree_unflatten(structure, [*leaves[:k], moved, *leaves[k + 1 :]])
+                ends.append(float(loss(other)))
+            slope[i] = (ends[0] - ends[1]) / 2e-6
+        slopes.append(slope)
+    return slopes
+
+
+# Modules
+
+
+def test_a_module_is_a_pytree_whose_leaves_have_names():
+    model = nn.MLP.init(KEY, [4, 3, 2])
+    paths, leaves, structure = optree.tree_flatten_with_path(model, namespace=SPACE)
+    assert [".".join(map(str, path)) for path in paths] == [
+        "layers.0.weight",
+        "layers.0.bias",
+        "layers.1.weight",
+        "layers.1.bias",
+    ]
+    back = optree.tree_unflatten(structure, leaves)
+    assert type(back) is nn.MLP and back.layers[1].bias is model.layers[1].bias
+    assert (back.activation, back.dropout) == (nn.relu, 0.0)
+
+
+def test_static_fields_belong_to_the_structure():
+    structure = [optree.tree_structure(Scale(np.ones(2), power), namespace=SPACE) for power in (1, 1, 2)]
+    assert structure[0] == structure[1] != structure[2]
+    assert hash(structure[0]) == hash(structure[1])
+    assert optree.tree_leaves(Scale(None, 3), namespace=SPACE) == []
+
+
+def test_a_missing_bias_is_no_leaf():
+    layer = nn.Linear.init(KEY, 3, 2, bias=False)
+    assert len(optree.tree_leaves(layer, namespace=SPACE)) == 1
+    gradient = pg.grad(lambda m: pg.sum(m(np.ones(3, np.float32))))(layer)
+    assert gradient.bias is None and gradient.weight.shape == (3, 2)
+
+
+def test_rebuilding_runs_no_constructor():
+    class Counted(nn.Module):
+        x: Any
+
+        def __post_init__(self):
+            made.append(self)
+
+    made = []
+    doubled = optree.tree_map(lambda x: 2 * x, Counted(1.5), namespace=SPACE)
+    assert doubled.x == 3.0 and len(made) == 1
+    assert optree.tree_map(str, doubled, namespace=SPACE).x == "3.0"
+
+
+def test_a_module_never_changes():
+    scale = Scale(np.ones(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        scale.factor = np.zeros(2)
+    other = scale.replace(power=2)
+    assert (scale.power, other.power, other.factor is scale.factor) == (1, 2, True)
+    with pytest.raises(
+        TypeError, match=r"Scale\.replace: no field 'pwoer'; the nearest is power; it has factor"
+    ):
+        scale.replace(pwoer=2)
+    with pytest.raises(ValueError, match="dropout rate"):
+        nn.MLP.init(KEY, [2, 2]).replace(dropout=1.5)
+    layers = nn.Sequential(nn.relu).replace(layers=(nn.tanh,)).layers
+    assert [type(layer) for layer in layers] == [nn.Function]
+
+
+def test_modules_are_equal_when_they_are_the_same_object():
+    a, b = Scale(np.ones(2)), Scale(np.ones(2))
+    assert a == a and a != b and len({a, b}) == 2
+
+
+def test_a_module_can_be_copied_and_pickled():
+    model = nn.MLP.init(KEY, [3, 2], activation="tanh")
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other is not model and other.activation is nn.tanh
+        np.testing.assert_array_equal(other.layers[0].weight, model.layers[0].weight)
+
+
+def test_a_subclass_of_a_module_inherits_its_fields():
+    class Shifted(Scale):
+        shift: Any = 0.0
+
+        def __call__(self, x):
+            return super().__call__(x) + self.shift
+
+    module = Shifted(np.asarray([2.0]), 2, np.asarray([1.0]))
+    np.testing.assert_array_equal(module(np.asarray([3.0])), [13.0])
+    assert len(optree.tree_leaves(module, namespace=SPACE)) == 2
+
+
+def test_a_repr_shows_shapes_and_not_numbers():
+    assert repr(nn.Linear.init(KEY, 3, 2)) == "Linear(weight=float32[3, 2], bias=float32[2])"
+    assert repr(Scale({"a": np.ones(2)}, 3)) == "Scale(factor={'a': float64[2]}, power=3)"
+    assert repr(nn.MLP.init(KEY, [64, 32, 10], dropout=0.1)) == (
+        "MLP(\n"
+        "  layers=(\n"
+        "    Linear(weight=float32[64, 32], bias=float32[32]),\n"
+        "    Linear(weight=float32[32, 10], bias=float32[10]),\n"
+        "  ),\n"
+        "  activation=relu,\n"
+        "  dropout=0.1,\n"
+        ")"
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (
+            lambda: Scale("2"),
+            r"Scale\.factor: '2' \(str\) is neither an array nor a module; declare the field",
+        ),
+        (lambda: Scale(nn.relu), r"Scale\.factor: relu \(function\) is neither .*nn\.static\(\)"),
+        (lambda: Scale(3), r"Scale\.factor: 3 \(int\) is neither"),
+        (
+            lambda: Scale(1.0, [1]),
+            r"Scale\.power: a static field must be hashable, not a list; give it as a tuple",
+        ),
+        (lambda: Scale(1.0, np.ones(2)), r"Scale\.power: an array cannot be static"),
+    ],
+)
+def test_fields_hold_what_they_are_declared_for(make, error):
+    with pytest.raises(TypeError, match=error):
+        make()
+
+
+def test_a_model_moves_between_devices(device):
+    model = pg.to_device(nn.MLP.init(KEY, [4, 3], device="cpu"), device)
+    assert pg.device(model.layers[0].weight) == device
+    np.testing.assert_array_equal(host(model).layers[0].weight, nn.MLP.init(KEY, [4, 3]).layers[0].weight)
+
+
+# Initial weights
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_same_seed_gives_the_same_bits_everywhere(device, dtype):
+    def models(where):
+        return [
+            nn.MLP.init(KEY, [5, 7, 3], dtype=dtype, device=where),
+            nn.MLP.init(
+                KEY, [5, 7, 3], activation="tanh", initializer=nn.orthogonal(), dtype=dtype, device=where
+            ),
+            nn.Linear.init(KEY, 5, 4, initializer=nn.lecun_normal(), dtype=dtype, device=where),
+            nn.LayerNorm.init(3, dtype=dtype, device=where),
+            nn.BatchNorm.init(3, dtype=dtype, device=where).initial_state(),
+        ]
+
+    here, there = (optree.tree_leaves(models(where), namespace=SPACE) for where in ("cpu", device))
+    for a, b in zip(here, there, strict=True):
+        assert pg.device(b) == device
+        assert a.dtype == host(b).dtype == np.dtype(dtype)
+        assert a.tobytes() == host(b).tobytes()
+
+
+def test_layers_of_a_perceptron_are_drawn_apart_and_scaled_to_their_activation():
+    model = nn.MLP.init(KEY, [300, 300, 300], activation="relu")
+    first, last = (layer.weight for layer in model.layers)
+    assert abs(np.corrcoef(first.ravel(), last.ravel())[0, 1]) < 0.02
+    assert first.var() == pytest.approx(2 / 300, rel=0.03)  # he
+    assert last.var() == pytest.approx(1 / 300, rel=0.03)  # glorot
+    tanh = nn.MLP.init(KEY, [300, 300, 300], activation="tanh")
+    assert tanh.layers[0].weight.var() == pytest.approx(1 / 300, rel=0.03)
+    assert not any(layer.bias.any() for layer in model.layers)
+
+
+# Gradients
+
+
+def models():
+    """Models of every kind in float64, each with a loss of it, of five inputs and of targets like them."""
+    for name in nn.ACTIVATIONS:
+        mlp = nn.MLP.init(KEY, [4, 3, 3], activation=name, dtype="float64")
+        yield pytest.param(mlp, lambda m, x, y, labels: nn.cross_entropy(m(x), labels), id=name)
+    mlp = nn.MLP.init(KEY, [4, 3, 3], dropout=0.4, dtype="float64")
+    yield pytest.param(mlp, lambda m, x, y, labels: nn.cross_entropy(m(x, key=KEY), labels), id="dropout")
+    layer = nn.Linear.init(KEY, 4, 4, dtype="float64")
+    normal = nn.Sequential(layer, nn.gelu, nn.LayerNorm.init(4, dtype="float64"))
+    yield pytest.param(normal, lambda m, x, y, labels: nn.mse(m(x), y), id="layer_norm")
+    norm = nn.BatchNorm.init(4, dtype="float64")
+    both = (layer, norm)
+    yield pytest.param(
+        both, lambda m, x, y, labels: nn.mse(m[1](m[0](x), m[1].initial_state())[0], y), id="batch_norm"
+    )
+    yield pytest.param(
+        layer, lambda m, x, y, labels: nn.binary_cross_entropy(m(x), nn.sigmoid(y)), id="binary"
+    )
+
+
+@pytest.mark.parametrize(("model", "loss"), list(models()))
+def test_gradients_are_those_of_finite_differences(device, model, loss):
+    x, y = draw((5, 4)), draw((5, 4), seed=1)
+    expected = numeric_gradient(lambda m: loss(m, x, y, LABELS), model)
+    data = pg.to_device((x, y, LABELS), device)
+    found = optree.tree_leaves(pg.grad(loss)(pg.to_device(model, device), *data), namespace=SPACE)
+    assert len(found) == len(expected)
+    for g, slope in zip(found, expected, strict=True):
+        assert pg.device(g) == device
+        np.testing.assert_allclose(host(g), slope, rtol=1e-6, atol=1e-8)
+
+
+def test_modules_differentiate_to_second_order():
+    model = nn.MLP.init(KEY, [4, 3, 2], activation="tanh", dtype="float64")
+    x, labels = draw((5, 4)), LABELS % 2
+    tangent = optree.tree_map(lambda leaf: draw(leaf.shape, seed=3), model, namespace=SPACE)
+
+    def slope(m):
+        return pg.grad(lambda m: nn.cross_entropy(m(x), labels))(m)
+
+    found = pg.hvp(lambda m: nn.cross_entropy(m(x), labels), (model,), (tangent,))
+    ends = [
+        slope(optree.tree_map(lambda w, t, h=h: w + h * t, model, tangent, namespace=SPACE))
+        for h in (1e-6, -1e-6)
+    ]
+    expected = optree.tree_map(lambda a, b: (a - b) / 2e-6, *ends, namespace=SPACE)
+    found = optree.tree_leaves(found, namespace=SPACE)
+    for a, b in zip(found, optree.tree_leaves(expected, namespace=SPACE), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8)
+
+
+def noisy_loss(model, x, labels):
+    """Of a pair of a batch norm and a perceptron with dropout; beside it the new state."""
+    norm, mlp = model
+    y, state = norm(x, norm.initial_state())
+    return nn.cross_entropy(mlp(y, key=KEY), labels), state
+
+
+def test_a_training_step_on_dask_computes_nothing():
+    dask = pytest.importorskip("dask")
+    model = (nn.BatchNorm.init(4, device="dask"), nn.MLP.init(KEY, [4, 5, 3], dropout=0.5, device="dask"))
+    data = pg.to_device((draw((5, 4)).astype(np.float32), LABELS), "dask")
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("something was computed")
+
+    with dask.config.set(scheduler=refuse):
+        (loss, state), _ = pg.value_and_grad(noisy_loss, has_aux=True)(model, *data)
+    assert math.isfinite(float(loss)) and np.isfinite(host(state.variance)).all()
+
+
+def test_a_training_step_can_be_jitted_by_jax():
+    jax = pytest.importorskip("jax")
+    model = (nn.BatchNorm.init(4, device="jax"), nn.MLP.init(KEY, [4, 5, 3], dropout=0.5, device="jax"))
+    data = pg.to_device((draw((5, 4)).astype(np.float32), LABELS.astype(np.int32)), "jax")
+    leaves, structure = optree.tree_flatten(model, namespace=SPACE)
+
+    def step(leaves, *data):
+        model = optree.tree_unflatten(structure, leaves)
+        out = pg.value_and_grad(noisy_loss, has_aux=True)(model, *data)
+        return optree.tree_leaves(out, namespace=SPACE)
+
+    for jitted, plain in zip(jax.jit(step)(leaves, *data), step(leaves, *data), strict=True):
+        np.testing.assert_allclose(host(jitted), host(plain), rtol=1e-4, atol=1e-5)
+
+
+# Against torch
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+def like_torch(torch, ours, theirs, x, *, run=lambda layer, x: layer(x)):
+    """One layer of ours and of torch's give the same result and the same gradients, weights transposed."""
+    theirs = theirs.double()
+    with torch.no_grad():
+        theirs.weight.copy_(torch.tensor(np.asarray(ours.weight).T))
+        theirs.bias.copy_(torch.tensor(ours.bias))
+    weigh = draw(theirs(torch.tensor(x)).shape, seed=9)
+    theirs.zero_grad()
+    tx = torch.tensor(x, requires_grad=True)
+    ty = theirs(tx)
+    (ty * torch.tensor(weigh)).sum().backward()
+    y, pullback = pg.vjp(run, ours, x)
+    gradient, gx = pullback(weigh)
+    np.testing.assert_allclose(y, ty.detach(), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(gx, tx.grad, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(gradient.weight.T, theirs.weight.grad, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(gradient.bias, theirs.bias.grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4,), (5, 4), (2, 5, 4), (0, 4)])
+def test_linear_is_torchs(torch, shape):
+    ours = nn.Linear(draw((4, 3), seed=1), draw((3,), seed=2))
+    like_torch(torch, ours, torch.nn.Linear(4, 3), draw(shape))
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (2, 5, 4)])
+def test_layer_norm_is_torchs(torch, shape):
+    ours = nn.LayerNorm(draw((4,), seed=1), draw((4,), seed=2), eps=1e-3)
+    like_torch(torch, ours, torch.nn.LayerNorm(4, eps=1e-3), draw(shape))
+
+
+def test_batch_norm_is_torchs_in_training_and_in_inference(torch):
+    ours = nn.BatchNorm(draw((4,), seed=1), draw((4,), seed=2), momentum=0.3, eps=1e-3)
+    theirs = torch.nn.BatchNorm1d(4, momentum=0.3, eps=1e-3).double()
+    state = ours.initial_state()
+    like_torch(torch, ours, theirs, draw((6, 4)), run=lambda norm, x: norm(x, state)[0])
+    theirs.reset_running_stats()
+    for seed in range(3):
+        x = 2 * draw((6, 4), seed) + seed
+        _, state = ours(x, state)
+        theirs(torch.tensor(x))
+    np.testing.assert_allclose(state.mean, theirs.running_mean, rtol=1e-12)
+    np.testing.assert_allclose(state.variance, theirs.running_var, rtol=1e-12)
+    theirs.eval()
+    like_torch(torch, ours, theirs, draw((1, 4)), run=lambda norm, x: norm(x, state, train=False)[0])
+    assert ours(draw((1, 4)), state, train=False)[1] is state
+
+
+def test_batch_norm_takes_more_axes_and_hands_its_state_through_a_gradient(device):
+    norm = nn.BatchNorm.init(3, dtype="float64", device=device)
+    x = pg.to_device(draw((2, 4, 3)), device)
+    state = norm.initial_state()
+
+    def loss(norm, x, state):
+        y, state = norm(x, state)
+        return pg.sum(y * y * y), state
+
+    (_, after), gradient = pg.value_and_grad(loss, argnums=(0, 1), has_aux=True)(norm, x, state)
+    assert type(after) is nn.BatchNormState and not isinstance(after.mean, pg.Tensor)
+    np.testing.assert_allclose(host(after.mean), 0.1 * host(x).mean(axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_allclose(
+        host(after.variance), 0.9 + 0.1 * host(x).reshape(8, 3).var(axis=0, ddof=1), rtol=1e-12
+    )
+    assert {pg.device(g) for g in optree.tree_leaves((after, gradient), namespace=SPACE)} == {device}
+
+
+TORCH_NAMES = {"log_softmax": {"dim": -1}, "softmax": {"dim": -1}}
+
+
+@pytest.mark.parametrize("name", [*nn.ACTIVATIONS, "softmax", "log_softmax"])
+def test_activations_are_torchs(torch, name):
+    x = np.concatenate([draw((3, 5)), 100 * draw((1, 5))])
+    weigh = draw(x.shape, seed=1)
+    tx = torch.tensor(x, requires_grad=True)
+    ty = getattr(torch.nn.functional, name)(tx, **TORCH_NAMES.get(name, {}))
+    (ty * torch.tensor(weigh)).sum().backward()
+    y, pullback = pg.vjp(getattr(nn, name), x)
+    np.testing.assert_allclose(y, ty.detach(), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(pullback(weigh)[0], tx.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_parameters_of_activations_are_torchs(torch):
+    x = draw((7,))
+    F = torch.nn.functional
+    tx = torch.tensor(x)
+    np.testing.assert_allclose(nn.leaky_relu(x, 0.3), F.leaky_relu(tx, 0.3), rtol=1e-14)
+    np.testing.assert_allclose(nn.elu(x, alpha=0.5), F.elu(tx, 0.5), rtol=1e-14)
+    np.testing.assert_allclose(nn.gelu(x, approximate=True), F.gelu(tx, approximate="tanh"), rtol=1e-14)
+    np.testing.assert_allclose(nn.softmax(x, axis=0), F.softmax(tx, 0), rtol=1e-14)
+    np.testing.assert_allclose(nn.logsumexp(x), torch.logsumexp(tx, 0), rtol=1e-14)
+
+
+def test_losses_are_torchs(torch):
+    logits, targets = 30 * draw((5, 3)), nn.sigmoid(draw((5, 3), seed=1))
+    F = torch.nn.functional
+    t = torch.tensor
+    pairs = [
+        (nn.cross_entropy(logits, LABELS), F.cross_entropy(t(logits), t(LABELS))),
+        (nn.binary_cross_entropy(logits, targets), F.binary_cross_entropy_with_logits(t(logits), t(targets))),
+        (nn.mse(logits, targets), F.mse_loss(t(logits), t(targets))),
+    ]
+    for ours, theirs in pairs:
+        assert ours.shape == () and float(ours) == pytest.approx(float(theirs), rel=1e-12)
+
+
+def test_mse_of_complex_predictions_is_real_and_descends():
+    a, b = draw((4,)) + 1j * draw((4,), seed=1), draw((4,), seed=2) + 0j
+    assert float(nn.mse(a, b)) == pytest.approx(np.mean(np.abs(a - b) ** 2))
+    np.testing.assert_allclose(pg.grad(nn.mse)(a, b), (a - b) / 2, rtol=1e-12)
+
+
+# Dropout
+
+
+def test_dropout_keeps_the_expected_value_and_drops_what_it_says():
+    y = nn.dropout(np.ones((300, 300)), 0.3, key=KEY)
+    assert set(np.unique(y)) == {0.0, 1 / (1 - 0.3)}
+    assert np.mean(y == 0) == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / y.size))
+    assert y.mean() == pytest.approx(1.0, abs=0.01)
+
+
+def test_dropout_has_the_same_mask_everywhere_and_backwards(device):
+    x = draw((6, 5)).astype(np.float32)
+    weigh = pg.to_device(np.ones((6, 5), np.float32), device)
+    y, pullback = pg.vjp(lambda x: nn.Dropout(0.5)(x, key=KEY), pg.to_device(x, device))
+    (g,) = pullback(weigh)
+    assert pg.device(y) == pg.device(g) == device
+    kept = np.asarray(random.bernoulli(KEY, 0.5, (6, 5), device="cpu"))
+    np.testing.assert_array_equal(host(y), np.where(kept, 2 * x, 0))
+    np.testing.assert_array_equal(host(g), np.where(kept, np.float32(2), 0))
+    assert host(g).dtype == np.float32
+
+
+def test_dropout_without_a_key_is_the_identity():
+    x = draw((3,))
+    assert nn.dropout(x, 0.5) is x and nn.Dropout(0.5)(x) is x and nn.dropout(x, 0.0, key=KEY) is x
+
+
+def test_layers_of_one_model_drop_differently():
+    model = nn.MLP.init(KEY, [50, 50, 50, 50], activation=lambda x: x, dropout=0.5)
+    eye = nn.Linear(np.eye(50), np.zeros(50))
+    model = model.replace(layers=(eye, eye, eye))
+    ones = np.ones((200, 50))
+    assert np.mean(model(ones, key=KEY) != 0) == pytest.approx(0.25, abs=0.02)
+    assert (model(ones) == ones).all()
+    assert (model(ones, key=KEY) == model(ones, key=KEY)).all()
+    assert (model(ones, key=KEY) != model(ones, key=random.key(7))).any()
+
+
+# Sequential
+
+
+def test_sequential_applies_layers_in_order_and_hands_out_keys():
+    seen = []
+
+    class Noting(nn.Module):
+        def __call__(self, x, *, key=None):
+            seen.append(key)
+            return x
+
+    inner = nn.Sequential(Noting(), nn.Dropout(0.5))
+    model = nn.Sequential(lambda x: x + 1, np.sqrt, Noting(), Scale(np.asarray(2.0)), inner)
+    np.testing.assert_array_equal(model(np.asarray([3.0, 8.0])), [4.0, 6.0])
+    assert seen == [None, None]
+    model(np.asarray([3.0, 8.0]), key=KEY)
+    assert len({KEY, *seen}) == 4  # None, the key, and one for each layer
+    assert len(optree.tree_leaves(model, namespace=SPACE)) == 1
+
+
+def test_sequential_with_functions_is_the_perceptron():
+    mlp = nn.MLP.init(KEY, [4, 5, 3], activation="elu")
+    first, last = mlp.layers
+    x = draw((6, 4)).astype(np.float32)
+    np.testing.assert_array_equal(nn.Sequential(first, nn.elu, last)(x), mlp(x))
+    assert repr(nn.Sequential(nn.elu, nn.Dropout(0.5))) == "Sequential(layers=(elu, Dropout(rate=0.5)))"
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nn.Linear.init(KEY, 0, 2), ValueError, r"Linear\.init: sizes must be 1 or more, not 0"),
+        (lambda: nn.Linear.init(KEY, 2.5, 2), TypeError, r"Linear\.init: sizes must be integers, not 2\.5"),
+        (lambda: nn.MLP.init(KEY, [3]), ValueError, r"two or more, .* as in \[64, 32, 10\]; not \[3\]"),
+        (lambda: nn.MLP.init(KEY, 3), ValueError, r"two or more, .*; not 3"),
+        (lambda: nn.MLP.init(KEY, [3, -1]), ValueError, r"MLP\.init: sizes must be 1 or more, not -1"),
+        (lambda: nn.MLP.init(7, [3, 1]), TypeError, r"key.*pg\.random\.key\(seed\)"),
+        (lambda: nn.MLP.init(KEY, [3, 1], activation="ReLu6"), ValueError, r"'ReLu6'; did you mean 'relu'\?"),
+        (
+            lambda: nn.MLP.init(KEY, [3, 1], activation="xyz"),
+            ValueError,
+            r"'xyz'; there are relu, leaky_relu",
+        ),
+        (lambda: nn.MLP.init(KEY, [3, 1], activation=3), TypeError, r"a name or a function, not int"),
+        (
+            lambda: nn.MLP.init(KEY, [3, 1], dropout=1),
+            ValueError,
+            r"rate must be a number in \[0, 1\), not 1",
+        ),
+        (lambda: nn.Dropout(-0.1), ValueError, r"Dropout: the dropout rate .* not -0\.1"),
+        (lambda: nn.dropout(np.ones(2), "half"), ValueError, r"not 'half'"),
+        (lambda: nn.LayerNorm.init(0), ValueError, r"LayerNorm\.init: sizes must be 1 or more"),
+        (
+            lambda: nn.Sequential([nn.relu]),
+            TypeError,
+            r"layer 0 is \[.*\(list\), .*Sequential\(first, second",
+        ),
+        (
+            lambda: nn.Sequential(nn.BatchNorm.init(3)),
+            TypeError,
+            r"layer 0, BatchNorm, takes and returns a state",
+        ),
+        (
+            lambda: nn.cross_entropy(np.ones((4, 3)), np.ones((4, 3))),
+            ValueError,
+            r"\(4,\), not \(4, 3\); .*argmax",
+        ),
+        (lambda: nn.cross_entropy(np.ones((4, 3)), np.ones((4, 1), int)), ValueError, r"not \(4, 1\)"),
+        (
+            lambda: nn.cross_entropy(np.ones((4, 3)), np.ones(4)),
+            TypeError,
+            r"must be integers, .* not float64",
+        ),
+        (lambda: nn.cross_entropy(np.ones((4, 3)), [0, 1, 2, 0]), TypeError, r"labels is a list, neither"),
+        (lambda: nn.cross_entropy(np.ones(()), np.ones((), int)), ValueError, r"need a last axis"),
+        (
+            lambda: nn.mse(np.ones((4, 1)), np.ones(4)),
+            ValueError,
+            r"\(4, 1\), targets \(4,\); they must agree",
+        ),
+        (lambda: nn.binary_cross_entropy(np.ones(3), np.ones(4)), ValueError, r"logits have shape \(3,\)"),
+    ],
+)
+def test_errors_say_what_was_wrong(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_inputs_of_the_wrong_size_name_the_layer(device):
+    layer = nn.Linear.init(KEY, 4, 3, device=device)
+    x = pg.to_device(np.ones((2, 5), np.float32), device)
+    with pytest.raises(
+        ValueError, match=r"Linear\(4, 3\): takes arrays of shape \(\.\.\., 4\), not \(2, 5\)"
+    ):
+        layer(x)
+    with pytest.raises(ValueError, match=r"Linear\(4, 3\)"):
+        pg.grad(lambda layer: pg.sum(layer(x)))(layer)
+
+
+def test_an_input_on_another_device_stays_a_mismatch():
+    pytest.importorskip("array_api_strict")
+    layer = nn.Linear.init(KEY, 4, 3, device="strict:device1")
+    with pytest.raises(pg.DeviceMismatchError, match=r"linear: arguments live on different devices"):
+        layer(np.ones((2, 4), np.float32))
+    norm = nn.BatchNorm.init(4, device="strict:device1")
+    with pytest.raises(pg.DeviceMismatchError):
+        norm(np.ones((2, 4), np.float32), norm.initial_state())
+
+
+def test_batch_norm_needs_two_samples_to_train_on():
+    norm = nn.BatchNorm.init(2)
+    for shape in ((1, 2), (2,), (0, 2)):
+        with pytest.raises(ValueError, match=r"no variance .*two samples or more, or pass train=False"):
+            norm(np.ones(shape, np.float32), norm.initial_state())
+
+
+def test_every_public_name_is_there_once_and_documented():
+    assert len(set(nn.__all__)) == len(nn.__all__)
+    for name in set(nn.__all__) - {"ACTIVATIONS"}:
+        assert getattr(nn, name).__doc__
