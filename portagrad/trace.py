@@ -207,16 +207,25 @@ def native(op: Op, backend: Backend) -> Callable[..., Any]:
         return functools.partial(op.forward, xp=raw_namespace(backend))
     if op.takes_sequence:
         return lambda *arrays, **params: run(arrays, **params)
-    return _by_position(op, run)
+    return _by_signature(op, run)
 
 
-def _by_position(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
-    """A function given by position what is positional-only: a library has names of its own for it."""
+def _by_signature(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
+    """A library's function given arguments as the standard writes them: positional ones have other names there."""
     before, slash, _ = op.signature.partition("/")
-    names = [p for p in op.params if slash and f" {p}," in before]
-    if not names:
+    placed = [p for p in op.params if slash and f" {p}," in before]
+    named = [a for a in op.arrays if f" {a}=" in op.signature.partition("*")[2]]
+    if not placed and not named:
         return run
-    return lambda *args, **params: run(*args, *[params.pop(p) for p in names if p in params], **params)
+    first = len(op.arrays) - len(named)
+
+    def call(*args: Any, **params: Any) -> Any:
+        params.update(zip(named, args[first:], strict=False))
+        if not placed:
+            return run(*args[:first], **params)
+        return run(*args, *[params.pop(p) for p in placed if p in params], **params)
+
+    return call
 
 
 def _own(backend: Backend, name: str) -> Any:
