@@ -21,6 +21,11 @@ def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) ->
     return found.astype(jnp.__array_namespace_info__().default_dtypes()["indexing"])
 
 
+def permute_dims(x: Any, /, axes: tuple[int, ...]) -> Any:
+    """JAX's own takes no negative axes."""
+    return jnp.transpose(x, axes)
+
+
 def index_add(x: Any, value: Any, *, key: Any) -> Any:
     """`x` with `value` added at `key`; repeated elements accumulate."""
     return x.at[key].add(value)
@@ -35,5 +40,6 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "cumulative_prod": cumulative_prod,
     "index_add": index_add,
     "index_put": index_put,
+    "permute_dims": permute_dims,
     "searchsorted": searchsorted,
 }
