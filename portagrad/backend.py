@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -194,7 +195,8 @@ class Kinds(dict[Any, int]):
     def __missing__(self, key: Any) -> int:
         found = 0
         for backend in list(_loaded.values()):
-            with contextlib.suppress(Exception):  # a dtype of another library
+            with contextlib.suppress(Exception), warnings.catch_warnings():  # a dtype of another library
+                warnings.simplefilter("ignore")
                 if backend.xp.isdtype(key, "complex floating"):
                     found = 2
                 elif backend.xp.isdtype(key, "real floating"):

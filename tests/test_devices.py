@@ -395,3 +395,37 @@ def test_accelerators_exchange_without_the_host(monkeypatch):
         transfer(x, Device(deaf, "gpu:0", "deaf:gpu:0"))
     for name in [name for name in _known if name.startswith(("near", "far", "deaf"))]:
         del _known[name]
+
+
+def test_nothing_leaves_its_device_forwards_or_backwards():
+    strict = library("strict")
+    place = strict.devices()[2]
+    x, w = (
+        strict.xp.asarray([0.5, 1.5], device=place),
+        strict.xp.asarray([[1.0, 2.0], [3.0, 4.0]], device=place),
+    )
+
+    def loss(w):
+        h = pg.tanh(w @ x)
+        return pg.sum(pg.where(h > 0, h, 0.0) ** 2) + pg.mean(w[:, 0] / pg.exp(pg.max(w)))
+
+    def results():
+        yield pg.grad(loss)(w)
+        yield pg.hessian(loss)(w)
+        yield pg.hvp(loss, (w,), (w,))[0]
+        yield pg.jvp(pg.grad(loss), (w,), (w,))[1]
+        yield from pg.value_and_grad(loss)(w)
+
+    for y in results():
+        assert y.device == place
+
+
+def test_devices_do_not_mix_at_any_order():
+    library("strict")
+    here, there = (transfer(np.ones(2), device(name)) for name in ("strict:device1", "strict:device2"))
+    wrong = r"on strict:device1\n  x2: strict .* on strict:device2\nmove one of them, .*, \"strict:device1\""
+    for transform in (lambda f: f, pg.grad, pg.hessian, lambda f: lambda x: pg.jvp(f, (x,), (x,))):
+        with pytest.raises(pg.DeviceMismatchError, match=wrong):
+            transform(lambda x: pg.sum(pg.multiply(x * x, there)))(here)
+    moved = pg.grad(lambda x: pg.sum(pg.to_device(x, "strict:device2") * there))(here)
+    assert moved.device == here.device

@@ -22,5 +22,6 @@ backend = Backend(
     put=lambda x, device: x,
     to_numpy=lambda x: numpy.array(x.held),
     from_numpy=lambda a, device: toyarrays.ToyArray(numpy.array(a)),
+    out_of_memory=(toyarrays.ToyboxFull,),
     version="1.0",
 )

@@ -6,6 +6,10 @@ from types import SimpleNamespace
 import array_api_compat.numpy as _np
 
 
+class ToyboxFull(Exception):
+    """The library's own way to say that memory is exhausted."""
+
+
 class ToyArray:
     """An array that holds a NumPy array and shows nothing of it but the standard's attributes."""
 
@@ -13,6 +17,8 @@ class ToyArray:
 
     def __init__(self, held):
         self.held = _np.asarray(held)
+        if self.held.size > 1000:
+            raise ToyboxFull("no toy has more than 1000 parts")
 
     shape = property(lambda self: self.held.shape)
     dtype = property(lambda self: self.held.dtype)
