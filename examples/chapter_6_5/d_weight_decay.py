@@ -1,0 +1,44 @@
+"""(d) y = x^T w with the weight decay lambda * sum(w^2): w feeds two operations.
+
+Figure 6.8d of "Deep Learning". What each of them sends back to w is added up: x from the prediction, and
+2 lambda w from the decay.
+"""
+
+import argparse
+
+import portagrad as pg
+
+
+def predict(w, x):
+    return x @ w
+
+
+def decay(w, strength):
+    return strength * pg.sum(w**2)
+
+
+def cost(w, x, strength):
+    return predict(w, x) + decay(w, strength)
+
+
+def main():
+    x = pg.asarray([1.0, -2.0, 0.5])
+    w = pg.asarray([0.3, 0.1, -0.4])
+    strength = 0.1
+
+    from_prediction = pg.grad(predict)(w, x)
+    from_decay = pg.grad(decay)(w, strength)
+    dw = pg.grad(cost)(w, x, strength)
+    print(f"from the prediction {pg.to_device(from_prediction, 'cpu')}")
+    print(f"from the decay      {pg.to_device(from_decay, 'cpu')}")
+    print(f"together      dJ/dw {pg.to_device(dw, 'cpu')}")
+
+    assert pg.max(pg.abs(dw - (from_prediction + from_decay))) < 1e-6
+    assert pg.max(pg.abs(dw - (x + 2 * strength * w))) < 1e-6
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", default=pg.current_device(), help='such as "torch:cpu" or "cuda"')
+    pg.use(parser.parse_args().device)
+    main()
