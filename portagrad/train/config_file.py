@@ -79,6 +79,7 @@ def dump_config(config: Config) -> str:
 
     Examples
     --------
+    >>> from portagrad.train.config import DataConfig
     >>> print(dump_config(Config(data=DataConfig(path=Path("x.npz"))))[:45])
     seed = 0
     <BLANKLINE>

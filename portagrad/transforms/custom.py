@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from portagrad.backend import KIND
 from portagrad.errors import Error, NonDifferentiableError
 from portagrad.op import Op
 from portagrad.tensor import CONSTANT, Tensor, hold
@@ -93,7 +94,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Examples
     --------
-    >>> grad(lambda x: pg.sum(checkpoint(lambda x: pg.exp(pg.sin(x)))(x)))(np.asarray([0.0]))
+    >>> pg.grad(lambda x: pg.sum(checkpoint(lambda x: pg.exp(pg.sin(x)))(x)))(np.asarray([0.0]))
     array([1.])
     """
 
@@ -115,8 +116,6 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _vjp_of(forward: Callable[..., Any], leaves: Any, g: Any) -> list[Any]:
     """The pullback of a function of arrays, with respect to those that have derivatives."""
-    from portagrad.backend import KIND
-
     live = [i for i, x in enumerate(leaves) if KIND[x.dtype]]
 
     def of_live(*xs: Any) -> Any:
@@ -150,7 +149,7 @@ class custom_vjp:
     ... def clipped(x):
     ...     return x
     >>> clipped.defvjp(lambda x: (x, None), lambda _, g: (pg.clip(g, -1.0, 1.0),))
-    >>> grad(lambda x: pg.sum(5 * clipped(x)))(np.asarray([1.0]))
+    >>> pg.grad(lambda x: pg.sum(5 * clipped(x)))(np.asarray([1.0]))
     array([1.])
     """
 
@@ -220,7 +219,7 @@ class custom_jvp:
     ... def log1pexp(x):
     ...     return pg.log1p(pg.exp(x))
     >>> log1pexp.defjvp(lambda xs, ts: (log1pexp(*xs), ts[0] * pg.sigmoid(xs[0])))
-    >>> grad(log1pexp)(100.0)
+    >>> pg.grad(log1pexp)(100.0)
     array(1.)
     """
 
@@ -266,7 +265,7 @@ def stop_gradient(tree: Any) -> Any:
 
     Examples
     --------
-    >>> grad(lambda x: x * stop_gradient(x))(3.0)
+    >>> pg.grad(lambda x: x * stop_gradient(x))(3.0)
     array(3.)
     """
     return tree_map(_stopped, tree)
