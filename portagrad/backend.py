@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, metadata
 from importlib.util import find_spec
 from typing import Any
@@ -126,6 +127,11 @@ def get_backend(name: str) -> Backend:
     return _loaded.setdefault(name, backend)
 
 
+def tensors(backend: Backend) -> Any:
+    """The array-API namespace of tensors on a backend, which an adapter's module shows as its ``xp``."""
+    return import_module("portagrad").namespace(backend.name)  # by name: it lies in a layer above
+
+
 def _install(name: str, error: ModuleNotFoundError) -> str:
     """The command that installs what an adapter lacks."""
     extras = metadata("portagrad").get_all("Provides-Extra") or []
@@ -206,7 +212,7 @@ class Kinds(dict[Any, int]):
 
 
 class _KindsByType:
-    """`Kinds` of each type of dtype apart: dtypes of two libraries may have one hash and refuse to be compared."""
+    """`Kinds` by type of dtype: those of two libraries may have one hash and refuse to be compared."""
 
     def __init__(self) -> None:
         self._tables: dict[type, Kinds] = {}

@@ -120,6 +120,15 @@ def test_kernels_take_what_the_standard_passes_by_name(backend):
             assert set(named) <= set(inspect.signature(kernel).parameters), name
 
 
+def test_an_adapter_shows_its_namespace_of_tensors(backend):
+    module = importlib.import_module(f"portagrad_{backend.name}")
+    assert module.xp is pg.namespace(backend.name)
+    assert module.xp.__name__ == f"portagrad_{backend.name}.xp"
+    assert isinstance(module.xp.ones(3), pg.Tensor)
+    with pytest.raises(AttributeError, match="has no attribute 'xq'"):
+        module.xq  # noqa: B018
+
+
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 BASIC = SHAPES.flatmap(lambda shape: st.tuples(st.just(shape), hnp.basic_indices(shape, allow_newaxis=True)))
 ARRAYS = (

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from portagrad.backend import Backend
+from portagrad.backend import Backend, tensors
 from portagrad.errors import BackendUnavailableError
 
 try:
+    import array_api_compat.cupy
     import cupy
-    from array_api_compat import cupy as xp
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("cupy", "cupy_backends"):
         raise
@@ -61,7 +61,7 @@ def _copy(x: Any, device: Any) -> Any:
 
 backend = Backend(
     name="cupy",
-    xp=xp,
+    xp=array_api_compat.cupy,
     array_types=(cupy.ndarray,),
     devices=lambda: [cupy.cuda.Device(i) for i in range(_count())],
     parse_device=_parse_device,
@@ -75,3 +75,10 @@ backend = Backend(
     out_of_memory=(cupy.cuda.memory.OutOfMemoryError,),
     version=cupy.__version__,
 )
+
+
+def __getattr__(name: str) -> Any:
+    """``xp``, the namespace of tensors on this backend."""
+    if name == "xp":
+        return tensors(backend)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

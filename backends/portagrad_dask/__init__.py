@@ -1,12 +1,13 @@
 """Dask: chunked arrays, computed on demand."""
 
 from importlib.metadata import version
+from typing import Any
 
+import array_api_compat.dask.array
 import dask.array
 import numpy
-from array_api_compat.dask import array as xp
 
-from portagrad.backend import Backend
+from portagrad.backend import Backend, tensors
 from portagrad_dask.kernels import kernels
 
 
@@ -18,7 +19,7 @@ def _parse_device(text: str) -> str:
 
 backend = Backend(
     name="dask",
-    xp=xp,
+    xp=array_api_compat.dask.array,
     array_types=(dask.array.Array,),
     devices=lambda: ["cpu"],
     parse_device=_parse_device,
@@ -26,9 +27,16 @@ backend = Backend(
     device_of=lambda x: "cpu",
     put=lambda x, device: x,
     to_numpy=lambda x: numpy.array(x.compute()),
-    from_numpy=lambda a, device: xp.asarray(numpy.array(a)),
+    from_numpy=lambda a, device: array_api_compat.dask.array.asarray(numpy.array(a)),
     kernels=kernels,
     one_device=True,
     lazy=True,
     version=version("dask"),
 )
+
+
+def __getattr__(name: str) -> Any:
+    """``xp``, the namespace of tensors on this backend."""
+    if name == "xp":
+        return tensors(backend)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

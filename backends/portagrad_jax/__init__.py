@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy
 
-from portagrad.backend import Backend
+from portagrad.backend import Backend, tensors
 from portagrad_jax.kernels import kernels
 
 _config: Any = jax.config
@@ -64,3 +64,10 @@ backend = Backend(
     kernels=kernels,
     version=jax.__version__,
 )
+
+
+def __getattr__(name: str) -> Any:
+    """``xp``, the namespace of tensors on this backend."""
+    if name == "xp":
+        return tensors(backend)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

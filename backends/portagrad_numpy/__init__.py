@@ -1,9 +1,11 @@
 """NumPy: arrays in the host's memory."""
 
-import numpy
-from array_api_compat import numpy as xp
+from typing import Any
 
-from portagrad.backend import Backend
+import array_api_compat.numpy
+import numpy
+
+from portagrad.backend import Backend, tensors
 from portagrad_numpy.indexing import index_add, index_put
 from portagrad_numpy.kernels import kernels
 
@@ -16,7 +18,7 @@ def _parse_device(text: str) -> str:
 
 backend = Backend(
     name="numpy",
-    xp=xp,
+    xp=array_api_compat.numpy,
     array_types=(numpy.ndarray, numpy.generic),
     devices=lambda: ["cpu"],
     parse_device=_parse_device,
@@ -27,3 +29,10 @@ backend = Backend(
     one_device=True,
     version=numpy.__version__,
 )
+
+
+def __getattr__(name: str) -> Any:
+    """``xp``, the namespace of tensors on this backend."""
+    if name == "xp":
+        return tensors(backend)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import array_api_strict as xp
+import array_api_strict as strict
 
-from portagrad.backend import Backend
+from portagrad.backend import Backend, tensors
 from portagrad_strict.kernels import kernels
 
-_names = {xp.Device(name): name for name in ("CPU_DEVICE", "device1", "device2")}
+_names = {strict.Device(name): name for name in ("CPU_DEVICE", "device1", "device2")}
 
 
 def _parse_device(text: str) -> Any:
@@ -23,15 +23,22 @@ def _to_numpy(x: Any) -> Any:
 
 backend = Backend(
     name="strict",
-    xp=xp,
-    array_types=(type(xp.empty(0)),),
+    xp=strict,
+    array_types=(type(strict.empty(0)),),
     devices=lambda: list(_names),
     parse_device=_parse_device,
     device_name=_names.__getitem__,
     device_of=lambda x: x.device,
     put=lambda x, device: x.to_device(device),
     to_numpy=_to_numpy,
-    from_numpy=lambda a, device: xp.asarray(a, device=device, copy=True),
+    from_numpy=lambda a, device: strict.asarray(a, device=device, copy=True),
     kernels=kernels,
-    version=xp.__version__,
+    version=strict.__version__,
 )
+
+
+def __getattr__(name: str) -> Any:
+    """``xp``, the namespace of tensors on this backend."""
+    if name == "xp":
+        return tensors(backend)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,11 +2,11 @@
 
 from typing import Any
 
+import array_api_compat.torch
 import numpy
 import torch
-from array_api_compat import torch as xp
 
-from portagrad.backend import Backend
+from portagrad.backend import Backend, tensors
 from portagrad_torch.kernels import kernels
 
 
@@ -44,7 +44,7 @@ def _from_numpy(a: Any, device: torch.device) -> torch.Tensor:
 
 backend = Backend(
     name="torch",
-    xp=xp,
+    xp=array_api_compat.torch,
     array_types=(torch.Tensor,),
     devices=_devices,
     parse_device=_parse_device,
@@ -56,3 +56,10 @@ backend = Backend(
     out_of_memory=(torch.OutOfMemoryError,),
     version=torch.__version__,
 )
+
+
+def __getattr__(name: str) -> Any:
+    """``xp``, the namespace of tensors on this backend."""
+    if name == "xp":
+        return tensors(backend)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
