@@ -23,8 +23,8 @@ def data(sizes: tuple[int, ...], batch: int) -> tuple[Any, Any]:
 def by_hand(sizes: tuple[int, ...], batch: int) -> Callable[[], Any]:
     """NumPy with in-place operations wherever they are possible."""
     model = nn.MLP.init(pg.random.key(0), sizes, dtype=np.float32)
-    ws = [np.array(layer.w) for layer in model.layers]
-    bs = [np.array(layer.b) for layer in model.layers]
+    ws = [np.array(layer.weight) for layer in model.layers]
+    bs = [np.array(layer.bias) for layer in model.layers]
     x, labels = data(sizes, batch)
     rows = np.arange(batch)
     last = len(ws) - 1
@@ -87,8 +87,8 @@ def torch(sizes: tuple[int, ...], batch: int) -> Callable[[], Any]:
     for i, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
         layer = torch.nn.Linear(n, m)
         with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(np.array(first.layers[i].w).T))
-            layer.bias.copy_(torch.from_numpy(np.array(first.layers[i].b)))
+            layer.weight.copy_(torch.from_numpy(np.array(first.layers[i].weight).T))
+            layer.bias.copy_(torch.from_numpy(np.array(first.layers[i].bias)))
         layers += [layer, torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers[:-1])
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)

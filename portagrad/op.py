@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 Rule = Callable[..., Any] | int | float | complex | None
@@ -14,7 +13,7 @@ Rule = Callable[..., Any] | int | float | complex | None
 TABLE: dict[str, Op] = {}
 """Every declared op, by the standard's qualified name (``"sin"``, ``"linalg.svd"``)."""
 
-NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
+NO_PARAMS: dict[str, Any] = {}  # never written to; a plain dictionary is what `**` takes fastest
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -42,6 +41,8 @@ class Op:
         The plain array-API forward, called with `xp`; without one the namespace's own function serves.
     result : callable
         Wraps the tuple of several results (a named tuple's constructor, or ``tuple``).
+    holomorphic : bool
+        Of a primitive: its vjps are written for real numbers, and the engine conjugates, as for other kinds.
     byproduct : str
         What a pull rule may read besides: something an adapter's kernel ``"name+byproduct"`` returns after the
         result because it has it anyway, and None wherever there is no such kernel.
@@ -67,6 +68,7 @@ class Op:
     forward: Callable[..., Any] | None = None
     result: Callable[..., Any] = tuple
     byproduct: str = ""
+    holomorphic: bool = False
     domain: tuple[float, float] = (-2.0, 2.0)
     domains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     cases: tuple[Case, ...] = ()

@@ -102,7 +102,7 @@ class _Writer:
     def pull(self) -> list[str]:
         """For a C-linear map A the pullback is conj(A^T conj(g)): the engine's one conjugation."""
         op, lines = self.op, []
-        conjugate = self.complex and op.kind in ("elementwise", "linear", "bilinear")
+        conjugate = self.complex and (op.kind != "primitive" or op.holomorphic)
         if conjugate:
             several = op.several
             lines.append("g = tuple([xp.conj(a) for a in g])" if several else "g = xp.conj(g)")

@@ -60,6 +60,8 @@ class Module:
     array([ 1., 10.])
     """
 
+    __leaves__ = None  # what `transforms.tree.flatten` remembers; no annotation, so not a field
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         made: Any = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
@@ -99,7 +101,7 @@ class Module:
 
         Examples
         --------
-        >>> Linear(np.ones((2, 3)), np.zeros(3)).replace(bias=None)
+        >>> pg.nn.Linear(np.ones((2, 3)), np.zeros(3)).replace(bias=None)
         Linear(weight=float64[2, 3], bias=None)
         """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]

@@ -3,18 +3,13 @@
 import math
 from typing import Any
 
-from portagrad.backend import KIND
 from portagrad.op import Filled, case, composite, constant, elementwise, primitive
 
 ALONG = (case((2, 3)), case((2, 3), axis=0), case((4,)), case((2, 3, 2), axis=1))
 
 
-def conj(x: Any, xp: Any) -> Any:
-    return xp.conj(x) if KIND[x.dtype] > 1 else x
-
-
 def linear_x(g: Any, w: Any, xp: Any) -> Any:
-    return g @ conj(xp.matrix_transpose(w), xp)
+    return g @ xp.matrix_transpose(w)
 
 
 def linear_w(g: Any, x: Any, xp: Any) -> Any:
@@ -22,7 +17,7 @@ def linear_w(g: Any, x: Any, xp: Any) -> Any:
     if len(x.shape) != 2:
         x = xp.reshape(x, (-1, x.shape[-1]))
         g = xp.reshape(g, (-1, g.shape[-1]))
-    return conj(xp.matrix_transpose(x), xp) @ g
+    return xp.matrix_transpose(x) @ g
 
 
 def linear_b(g: Any, xp: Any) -> Any:
@@ -189,6 +184,7 @@ linear = primitive(
     (linear_x, linear_w, linear_b),
     (lambda t, w: t @ w, lambda t, x: x @ t, lambda t: t),
     forward=linear_forward,
+    holomorphic=True,
     cases=(
         case((2, 3), (3, 4), (4,)),
         case((2, 3), (3, 4), None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from portagrad.optim.leaves import each, leaves, parameters, square, zeros
+from portagrad.optim.leaves import built, each, leaves, parameters, square, zeros
 from portagrad.optim.optimizer import Optimizer
 from portagrad.optim.schedules import Schedule, rate, schedule_of
 
@@ -107,7 +107,7 @@ def _adam(
         us, ms, vs = each(
             what, _adam_leaf, 3, gs, state.mean, state.square, ps, lr=at(state.count), count=count, **known
         )
-        return unflatten(structure, us), AdamState(count, ms, vs, remember=True)
+        return built(structure, us), AdamState(count, ms, vs)
 
     return Optimizer(init, update)
 
@@ -177,7 +177,7 @@ def lion(lr: float | Schedule, b1: float = 0.9, b2: float = 0.99, weight_decay: 
         gs, structure = leaves(grads)
         ps = parameters("lion", params, structure) if weight_decay else (None,) * len(gs)
         us, ms = each("lion", _lion_leaf, 2, gs, state.mean, ps, lr=at(state.count), **known)
-        return unflatten(structure, us), LionState(state.count + 1, ms, remember=True)
+        return built(structure, us), LionState(state.count + 1, ms)
 
     return Optimizer(init, update)
 

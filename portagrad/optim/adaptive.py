@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from portagrad.optim.leaves import each, leaves, parameters, square, zeros
+from portagrad.optim.leaves import built, each, leaves, parameters, square, zeros
 from portagrad.optim.optimizer import Optimizer
 from portagrad.optim.schedules import Schedule, rate, schedule_of
 
@@ -76,7 +76,7 @@ def rmsprop(
         ps = parameters("rmsprop", params, structure) if weight_decay else nothing
         vs = state.velocity if momentum else nothing
         us, ss, vs = each("rmsprop", _rmsprop_leaf, 3, gs, state.square, vs, ps, lr=at(state.count), **known)
-        return unflatten(structure, us), RMSPropState(state.count + 1, ss, vs if momentum else (), remember=True)
+        return built(structure, us), RMSPropState(state.count + 1, ss, vs if momentum else ())
 
     return Optimizer(init, update)
 
@@ -143,7 +143,7 @@ def adagrad(
         gs, structure = leaves(grads)
         ps = parameters("adagrad", params, structure) if weight_decay else (None,) * len(gs)
         us, ss = each("adagrad", _adagrad_leaf, 2, gs, state.total, ps, lr=at(state.count), **known)
-        return unflatten(structure, us), AdagradState(state.count + 1, ss, remember=True)
+        return built(structure, us), AdagradState(state.count + 1, ss)
 
     return Optimizer(init, update)
 

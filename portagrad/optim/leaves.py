@@ -8,7 +8,7 @@ from typing import Any
 
 from portagrad.backend import BY_TYPE, KIND
 from portagrad.trace import Traced, raw_namespace
-from portagrad.transforms.tree import flatten
+from portagrad.transforms.tree import flatten, unflatten
 
 _NUMBERS = (float, int, bool)  # exactly: NumPy's float64 is a float that promotes
 
@@ -18,13 +18,17 @@ def leaves(tree: Any) -> tuple[list[Any], Any]:
     return flatten(tree, none_is_leaf=True)
 
 
+def built(structure: Any, values: Sequence[Any]) -> Any:
+    """The pytree of `structure` with these leaves."""
+    return unflatten(structure, values, remember=True)
+
+
 def matched(what: str, tree: Any, structure: Any, name: str, other: str) -> list[Any]:
     """The leaves of `tree`, which must have the given structure, of `other`."""
-    known, its = leaves(tree)
-    if its is structure or its == structure:
-        return known
+    found, its = leaves(tree)
     try:
-        found: list[Any] = structure.flatten_up_to(tree)
+        if its is not structure and its != structure:
+            found = structure.flatten_up_to(tree)
         guarded(found)  # not so for what would be a subtree
     except (TypeError, ValueError):
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from portagrad.optim.leaves import each, guarded, leaves, matched
+from portagrad.optim.leaves import built, each, guarded, leaves, matched
 
 
 class Optimizer(NamedTuple):
@@ -52,8 +52,8 @@ def apply_updates(params: Any, updates: Any) -> Any:
     us = matched("apply_updates", updates, structure, "updates", "params")
     if guarded(us):
         us = each("apply_updates", _sum_leaf, 1, us, ps)[0]
-        return unflatten(structure, [p if u is None else u for u, p in zip(us, ps, strict=True)], remember=True)
-    return unflatten(structure, [p if u is None else p + u for u, p in zip(us, ps, strict=True)], remember=True)
+        return built(structure, [p if u is None else u for u, p in zip(us, ps, strict=True)])
+    return built(structure, [p if u is None else p + u for u, p in zip(us, ps, strict=True)])
 
 
 def _sum_leaf(u: Any, p: Any, *, xp: Any) -> tuple[Any]:

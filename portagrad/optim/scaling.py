@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from portagrad.optim.leaves import each, leaves, parameters, square
+from portagrad.optim.leaves import built, each, leaves, parameters, square
 from portagrad.optim.optimizer import Optimizer
 from portagrad.optim.schedules import Schedule, rate, schedule_of
 
@@ -60,7 +60,7 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
         if isinstance(norm, float) and not norm:
             return grads, ()
         (factor,) = each("clip_by_global_norm", _clip_leaf, 1, (norm,), max_norm=max_norm)[0]
-        return unflatten(structure, each("clip_by_global_norm", _scale_leaf, 1, gs, factor=factor)[0]), (, remember=True)
+        return built(structure, each("clip_by_global_norm", _scale_leaf, 1, gs, factor=factor)[0]), ()
 
     return Optimizer(lambda params: (), update)
 
@@ -80,7 +80,7 @@ def add_decayed_weights(weight_decay: float) -> Optimizer:
         gs, structure = leaves(grads)
         ps = parameters("add_decayed_weights", params, structure)
         us = each("add_decayed_weights", _decay_leaf, 1, gs, ps, weight_decay=weight_decay)[0]
-        return unflatten(structure, us), (, remember=True)
+        return built(structure, us), ()
 
     return Optimizer(lambda params: (), update)
 
@@ -100,7 +100,7 @@ def scale(factor: float) -> Optimizer:
 
     def update(grads: Any, state: tuple[()], params: Any = None) -> tuple[Any, tuple[()]]:
         gs, structure = leaves(grads)
-        return unflatten(structure, each("scale", _scale_leaf, 1, gs, factor=factor)[0]), (, remember=True)
+        return built(structure, each("scale", _scale_leaf, 1, gs, factor=factor)[0]), ()
 
     return Optimizer(lambda params: (), update)
 
@@ -125,7 +125,7 @@ def scale_by_schedule(schedule: Schedule) -> Optimizer:
     def update(grads: Any, state: ScheduleState, params: Any = None) -> tuple[Any, ScheduleState]:
         gs, structure = leaves(grads)
         us = each("scale_by_schedule", _scale_leaf, 1, gs, factor=at(state.count))[0]
-        return unflatten(structure, us), ScheduleState(state.count + 1, remember=True)
+        return built(structure, us), ScheduleState(state.count + 1)
 
     return Optimizer(lambda params: ScheduleState(0), update)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from portagrad.optim.leaves import each, guarded, leaves, parameters, zeros
+from portagrad.optim.leaves import built, each, guarded, leaves, parameters, zeros
 from portagrad.optim.optimizer import Optimizer
 from portagrad.optim.schedules import Schedule, rate, schedule_of
 
@@ -60,7 +60,7 @@ def sgd(
         ps = parameters("sgd", params, structure) if weight_decay else nothing
         vs = state.velocity if momentum else nothing
         us, vs = each("sgd", _sgd_leaf, 2, gs, vs, ps, lr=at(state.count), **known)
-        return unflatten(structure, us), SGDState(state.count + 1, vs if momentum else (), remember=True)
+        return built(structure, us), SGDState(state.count + 1, vs if momentum else ())
 
     return Optimizer(init, update)
 
@@ -73,8 +73,8 @@ def _plain_sgd(lr: float) -> Optimizer:
         if guarded(gs):
             nothing = (None,) * len(gs)
             us, _ = each("sgd", _sgd_leaf, 2, gs, nothing, nothing, lr=lr, momentum=0.0)
-            return unflatten(structure, us), (, remember=True)
-        return unflatten(structure, [None if g is None else g * -lr for g in gs]), (, remember=True)
+            return built(structure, us), ()
+        return built(structure, [None if g is None else g * -lr for g in gs]), ()
 
     return Optimizer(lambda params: (), update)
 

@@ -10,7 +10,7 @@ from portagrad.backend import BY_TYPE, KIND
 from portagrad.errors import NonDifferentiableError
 from portagrad.tensor import CONSTANT, Tensor, describe, hold
 from portagrad.trace import Traced
-from portagrad.transforms.reverse import Node, ReverseTrace, leaf, namespace, sweep, zeros
+from portagrad.transforms.reverse import NAMESPACE, Node, ReverseTrace, namespace, sweep, zeros
 from portagrad.transforms.tree import (
     any_traced,
     differentiable,
@@ -46,9 +46,12 @@ class Inputs:
                 continue
             tensors = []
             for k, x in enumerate(leaves):
-                if BY_TYPE[type(x)] is None or not KIND[x.dtype]:
+                space = NAMESPACE[type(x)]
+                kind = space and space.kinds[x.dtype]
+                if not kind:
                     x = differentiable(x, what, f"argument {i}" + (f", leaf {k}," if len(leaves) > 1 else ""))
-                node = leaf(x)
+                    kind = KIND[x.dtype]
+                node = Node(None, (), None, None, None, x.shape, x.dtype, kind)
                 self.values.append(x)
                 self.nodes.append(node)
                 tensors.append(Tensor(trace, x, node))
@@ -65,7 +68,7 @@ class Inputs:
             leaves.append(g if node.shape and not self.traced else self.outer(g))
         out, start = [], 0
         for structure, n in self.structures:
-            out.append(unflatten(structure, leaves[start : start + n]))
+            out.append(unflatten(structure, leaves[start : start + n], remember=True))
             start += n
         return out
 

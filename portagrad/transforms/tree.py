@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,15 +19,48 @@ SPACE = "portagrad"
 """The optree namespace in which modules are registered."""
 
 
-def flatten(tree: Any) -> tuple[list[Any], Any]:
-    """Leaves and structure; None is a leaf-less node."""
-    leaves, structure = optree.tree_flatten(tree, namespace=SPACE)
+def flatten(tree: Any, none_is_leaf: bool = False) -> tuple[list[Any], Any]:
+    """Leaves and structure; None is a leaf-less node unless `none_is_leaf`.
+
+    What `unflatten` has put together with `remember` is not taken apart again.
+    """
+    known = getattr(tree, REMEMBERED, None)
+    if known is not None:
+        return list(known[0]), known[1]
+    leaves, structure = optree.tree_flatten(tree, none_is_leaf=none_is_leaf, namespace=SPACE)
     return leaves, structure
 
 
-def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
-    """The tree of `structure` with these leaves."""
-    return optree.tree_unflatten(structure, leaves)
+def unflatten(structure: Any, leaves: Sequence[Any], remember: bool = False) -> Any:
+    """The tree of `structure` with these leaves.
+
+    With `remember` a module keeps them beside its fields, for the next `flatten`: a training step takes the
+    same trees apart four times. Not so where a list or dictionary inside could be changed, or holds None.
+    """
+    tree = structure.unflatten(leaves)
+    if remember and hasattr(tree, REMEMBERED) and _frozen(structure) and all(x is not None for x in leaves):
+        object.__setattr__(tree, REMEMBERED, (leaves, structure))
+    return tree
+
+
+REMEMBERED = "__leaves__"
+_FROZEN: dict[int, tuple[Any, bool]] = {}  # by identity, the structure kept alive: its hash costs as much as a look
+
+
+def _frozen(structure: Any) -> bool:
+    """Whether nothing in a structure can be changed once it is built, nor is None."""
+    known = _FROZEN.get(id(structure))
+    if known is None:
+        if len(_FROZEN) > 1_000:
+            _FROZEN.clear()
+        known = _FROZEN[id(structure)] = structure, _unchanging(structure)
+    return known[1]
+
+
+def _unchanging(structure: Any) -> bool:
+    if structure.type is not None and issubclass(structure.type, list | dict | deque | None):
+        return False
+    return all(map(_unchanging, structure.children()))
 
 
 def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
