@@ -65,8 +65,8 @@ def clip_x(g: Any, x: Any, min: Any, max: Any, xp: Any) -> Any:
 
 def clip_min(g: Any, x: Any, min: Any, max: Any, xp: Any) -> Any:
     """Where x lies below the lower bound, and that is the result."""
-    g = xp.where(x < min, g, 0.0)
-    return g if max is None else xp.where(xp.broadcast_to(min <= max, g.shape), g, 0.0)
+    below = x < min
+    return xp.where(below if max is None else below & (min <= max), g, 0.0)
 
 
 def clip_max(g: Any, x: Any, min: Any, max: Any, xp: Any) -> Any:
