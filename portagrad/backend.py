@@ -56,6 +56,9 @@ class Backend:
         ambient.
     kernels : mapping
         Native kernels by op name, of the op's own signature; each replaces the plain forward.
+    own : callable, optional
+        ``own(x)`` is `x` if a caller may write to it, else a copy: gradients can be views that share memory.
+        None for libraries whose arrays are never written to.
     one_device : bool
         Whether all arrays live on one device, so that none needs to be compared.
     lazy : bool
@@ -78,6 +81,7 @@ class Backend:
     from_numpy: Callable[[np.ndarray[Any, Any], Any], Any]
     guard: Callable[[Any], AbstractContextManager[Any]] | None = None
     kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    own: Callable[[Any], Any] | None = None
     one_device: bool = False
     lazy: bool = False
     out_of_memory: tuple[type[BaseException], ...] = ()

@@ -15,12 +15,11 @@ from portagrad.errors import BackendUnavailableError, DeviceMismatchError, Error
 from portagrad.op import NO_PARAMS, TABLE, Op, define
 
 _levels = itertools.count(1)
-_last = 0
 
 
-def last_level() -> int:
-    """The level of the trace opened last: those open now have no higher one."""
-    return _last
+def new_level() -> int:
+    """A level above those of all traces opened so far, and below those of later ones."""
+    return next(_levels)
 
 
 class Trace:
@@ -29,8 +28,7 @@ class Trace:
     __slots__ = ("level", "open")
 
     def __init__(self) -> None:
-        global _last
-        self.level = _last = next(_levels)
+        self.level = next(_levels)
         self.open = True
 
     def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:

@@ -26,6 +26,7 @@ backend = Backend(
     put=lambda x, device: x,
     from_numpy=lambda a, device: a,
     kernels={"index_add": index_add, "index_put": index_put, **kernels},
+    own=lambda x: x if x.flags.writeable else x.copy(),
     one_device=True,
     version=numpy.__version__,
 )

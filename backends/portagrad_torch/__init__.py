@@ -53,6 +53,7 @@ backend = Backend(
     to_numpy=_to_numpy,
     from_numpy=_from_numpy,
     kernels=kernels,
+    own=lambda x: x if 0 not in x.stride() else x.clone(memory_format=torch.contiguous_format),
     out_of_memory=(torch.OutOfMemoryError,),
     version=torch.__version__,
 )

@@ -59,13 +59,19 @@ class Inputs:
             self.args.append(unflatten(structure, tensors))
 
     def gather(self, found: dict[Node, Any]) -> list[Any]:
-        """Cotangents of the asked-for arguments, zeros where none arrived."""
+        """Cotangents of the asked-for arguments, zeros where none arrived; no two share their memory."""
         leaves = []
+        seen = set()
         for node, value in zip(self.nodes, self.values, strict=True):
             g = found.get(node)
             if g is None:
                 g = zeros(node, value)
-            leaves.append(g if node.shape and not self.traced else self.outer(g))
+            elif (space := NAMESPACE[type(g)]) is not None and (own := space.backend.own) is not None:
+                g = own(g) if node.shape else array(g)
+                if id(g) in seen:
+                    g = space.asarray(g, copy=True)
+                seen.add(id(g))
+            leaves.append(self.outer(g) if self.traced or not node.shape else g)
         out, start = [], 0
         for structure, n in self.structures:
             out.append(unflatten(structure, leaves[start : start + n], remember=True))

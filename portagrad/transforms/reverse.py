@@ -14,11 +14,11 @@ from portagrad.errors import Error, LeakedTraceError, NonDifferentiableError
 from portagrad.op import Abstract, Op
 from portagrad.recipe import Recipe, recipe
 from portagrad.tensor import CONSTANT, Tensor, backend_of, constants, describe
-from portagrad.trace import Trace, Traced, kernel_for, last_level, raw_namespace
+from portagrad.trace import Trace, Traced, kernel_for, new_level, raw_namespace
 
 _indices = itertools.count()
 _paused: ContextVar[int] = ContextVar("paused", default=-1)
-_pauses = 0  # how often no_grad was entered and not left, in any thread: one cheap test on the hot path
+_pauses: list[None] = []  # one for each `no_grad` entered and not left, in any thread: a cheap test on the hot path
 
 
 @contextlib.contextmanager
@@ -35,19 +35,18 @@ def no_grad() -> Iterator[None]:
     >>> y.requires_grad
     False
     """
-    global _pauses
-    token = _paused.set(last_level())
-    _pauses += 1
+    token = _paused.set(new_level())
+    _pauses.append(None)  # atomic, as no `+= 1` is
     try:
         yield
     finally:
-        _pauses -= 1
+        _pauses.pop()
         _paused.reset(token)
 
 
 def paused(trace: Trace) -> bool:
     """Whether `no_grad` holds for a trace, here."""
-    return _pauses > 0 and trace.level <= _paused.get()
+    return bool(_pauses) and trace.level <= _paused.get()
 
 
 class Node:
