@@ -522,9 +522,7 @@ def test_bad_input(call, error, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "other", [{"v": np.ones(2)}, [np.ones(2)], {"w": [np.ones(2)]}, np.ones(2), {"w": "x"}]
-)
+@pytest.mark.parametrize("other", [{"v": np.ones(2)}, [np.ones(2)], {"w": [np.ones(2)]}, np.ones(2)])
 def test_trees_that_do_not_match(other):
     with pytest.raises(
         ValueError, match="adamw: params and grads are pytrees of different structure"

@@ -68,13 +68,20 @@ def host(x):
     return device_of(x).backend.to_numpy(x)
 
 
-def x64(device):
+@contextlib.contextmanager
+def x64(device, on=True):
     """JAX has 64-bit dtypes only where they are switched on."""
     if device.backend.name != "jax":
-        return contextlib.nullcontext()
+        yield
+        return
     import jax
 
-    return jax.enable_x64(True)
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", on)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
 
 
 @pytest.fixture(params=devices(), ids=str)
@@ -425,5 +432,9 @@ def test_bad_input(call, error, message):
 
 def test_a_dtype_the_device_lacks():
     pytest.importorskip("jax")
-    with pytest.raises(TypeError, match=r"uniform: jax:cpu:0 has no float64; it has .*float32"):
+    jax = device_of(random.bits(KEY, device="jax"))
+    with (
+        x64(jax, on=False),
+        pytest.raises(TypeError, match=rf"uniform: {jax} has no float64; it has .*float32"),
+    ):
         random.uniform(KEY, 3, dtype="float64", device="jax")
