@@ -89,6 +89,12 @@ def get(name: str) -> Any:
     return _resolve(setting(name))
 
 
+@functools.cache
+def debugging() -> bool:
+    """Whether ``debug`` is on: looked up once, and again after `configure` or `reload`; every gradient asks."""
+    return bool(get("debug"))
+
+
 def setting(name: str) -> Setting:
     """The setting in force, with its source."""
     return next(layers(name))
@@ -166,6 +172,7 @@ def configure(*, device: Any = _UNSET, debug: Any = _UNSET) -> None:
     with _lock:
         for name, call in chosen.items():
             _calls[name][:] = [] if call.value is None else [_Call(call, None)]
+    debugging.cache_clear()
 
 
 def reload() -> None:
@@ -174,6 +181,7 @@ def reload() -> None:
     A file is read once per working folder, and again after ``os.chdir`` to another.
     """
     _file_settings.cache_clear()
+    debugging.cache_clear()
 
 
 class Override:

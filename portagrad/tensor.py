@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from portagrad.backend import BY_TYPE, KIND, Backend
+from portagrad.device import device_of
 from portagrad.errors import ConcretizationError
 from portagrad.op import NO_PARAMS, TABLE, Op, define
 from portagrad.trace import Trace, Traced, apply, kernel_for
@@ -260,7 +261,7 @@ def kind(x: Any) -> int:
 def describe(x: Any) -> str:
     """Library, dtype, shape and device of an array or tensor, for messages."""
     backend, value = backend_of(x), raw(x)
-    return f"{backend.name} {value.dtype} {tuple(value.shape)} on {backend.device_of(value)}"
+    return f"{backend.name} {value.dtype} {tuple(value.shape)} on {device_of(value)}"
 
 
 def plain_key(key: Any) -> Any:

@@ -11,8 +11,11 @@ from portagrad.errors import NonDifferentiableError
 from portagrad.tensor import CONSTANT, Tensor, describe, hold
 from portagrad.trace import Traced
 from portagrad.transforms.reverse import NAMESPACE, Node, ReverseTrace, namespace, sweep, zeros
+from portagrad.transforms.saved import reverse_trace
 from portagrad.transforms.tree import (
     any_traced,
+    bare,
+    check_place,
     differentiable,
     flatten,
     is_array,
@@ -164,7 +167,7 @@ def value_and_grad(
 
     @functools.wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        trace = ReverseTrace()
+        trace = reverse_trace()
         inputs = Inputs("grad", trace, args, (0,) if argnums == 0 and args else positions("grad", argnums, len(args)))
         if kwargs:
             kwargs = tree_map(wrapped, kwargs)
@@ -247,7 +250,7 @@ def vjp(f: Callable[..., Any], *xs: Any, has_aux: bool = False) -> Any:
     >>> pullback(np.asarray([1.0, 10.0]))
     (array([ 2., 40.]),)
     """
-    trace = ReverseTrace()
+    trace = reverse_trace()
     inputs = Inputs("vjp", trace, xs, range(len(xs)))
     try:
         out = f(*inputs.args)
@@ -282,4 +285,5 @@ def cotangent(c: Any, value: Any) -> Any:
     if not is_array(c) or tuple(c.shape) != tuple(value.shape):
         shape = tuple(c.shape) if is_array(c) else type(c).__name__
         raise TypeError(f"pullback: a cotangent has shape {shape}, its value {tuple(value.shape)}")
-    return c.value if isinstance(c, Tensor) and c.trace.level == 0 else c
+    check_place("pullback", "cotangent", c, value)
+    return bare(c)

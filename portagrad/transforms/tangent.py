@@ -8,8 +8,18 @@ from typing import Any
 from portagrad.tensor import Tensor, describe, hold
 from portagrad.transforms.forward import ForwardTrace, settle_tangent
 from portagrad.transforms.gradient import Inputs, array
-from portagrad.transforms.reverse import NAMESPACE, PICK, Node, ReverseTrace, zeros
-from portagrad.transforms.tree import any_traced, bare, differentiable, flatten, is_array, lowered, unflatten
+from portagrad.transforms.reverse import NAMESPACE, PICK, Node, zeros
+from portagrad.transforms.saved import reverse_trace
+from portagrad.transforms.tree import (
+    any_traced,
+    bare,
+    check_place,
+    differentiable,
+    flatten,
+    is_array,
+    lowered,
+    unflatten,
+)
 
 
 def jvp(f: Callable[..., Any], xs: tuple[Any, ...], ts: tuple[Any, ...], has_aux: bool = False) -> Any:
@@ -74,6 +84,7 @@ def tangent(t: Any, value: Any, i: int) -> Any:
     t = differentiable(t, "jvp", f"leaf {i} of the tangents") if not is_array(t) else bare(t)
     if tuple(t.shape) != tuple(value.shape):
         raise TypeError(f"jvp: leaf {i} is {describe(value)}, its tangent {describe(t)}; shapes must be equal")
+    check_place("jvp", "tangent", t, value)
     return settle_tangent(t, value)
 
 
@@ -101,7 +112,7 @@ def linearize(f: Callable[..., Any], *xs: Any) -> Any:
     >>> pushforward(np.asarray([2.0, 1.0]))
     array([2.        , 0.54030231])
     """
-    trace = ReverseTrace("push")
+    trace = reverse_trace("push")
     inputs = Inputs("linearize", trace, xs, range(len(xs)))
     try:
         y = f(*inputs.args)

@@ -9,10 +9,10 @@ from typing import Any
 import optree
 
 from portagrad.backend import BY_TYPE, KIND
-from portagrad.device import current_device
-from portagrad.errors import NonDifferentiableError
+from portagrad.device import current_device, device_of
+from portagrad.errors import DeviceMismatchError, NonDifferentiableError
 from portagrad.namespace import to_device as move
-from portagrad.tensor import CONSTANT, Tensor, describe
+from portagrad.tensor import CONSTANT, Tensor, backend_of, describe, raw
 from portagrad.trace import Trace, Traced
 
 SPACE = "portagrad"
@@ -107,6 +107,24 @@ def differentiable(x: Any, what: str, position: str) -> Any:
             f"cast it first, for example x.astype(float), or leave it out of argnums"
         )
     return x
+
+
+def check_place(what: str, name: str, x: Any, value: Any) -> None:
+    """A cotangent or tangent must live where its value does.
+
+    Raises
+    ------
+    DeviceMismatchError
+    """
+    mine, its = backend_of(x), backend_of(value)
+    if mine is its and mine.one_device:
+        return
+    places = [backend.device_of(raw(a)) for backend, a in ((mine, x), (its, value))]
+    if mine is not its or (None not in places and places[0] != places[1]):
+        raise DeviceMismatchError(
+            f"{what}: a {name} lives elsewhere than its value\n  {name}: {describe(x)}\n  value: {describe(value)}\n"
+            f'move it, for example pg.to_device({name}, "{device_of(raw(value))}")'
+        )
 
 
 def lowered(x: Any, trace: Trace) -> Any:
