@@ -118,6 +118,10 @@ class Module:
         made.__post_init__()
         return made
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: the fields, without what `flatten` remembers."""
+        return {name: value for name, value in self.__dict__.items() if name != "__leaves__"}
+
     def __repr__(self) -> str:
         fields = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type]
         return _enclosed(
