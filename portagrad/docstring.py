@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 from portagrad.op import Op
 
@@ -10,10 +11,11 @@ _KNOWN = {
     "x": "array",
     "x1": "array or Python scalar; broadcast with `x2`",
     "x2": "array or Python scalar; broadcast with `x1`",
-    "arrays": "arrays",
+    "arrays": "arrays; any number",
     "axis": "int",
     "keepdims": "bool; whether reduced axes stay, with length 1",
-    "dtype": "dtype; of the result, by default that of the input",
+    "dtype": "dtype; of the result",
+    "device": "device; where the result goes",
     "copy": "bool; whether the result has memory of its own: True always, False never, None if need be",
     "shape": "tuple of int; of the result",
     "correction": "float; taken from the number of elements to divide by: 1 gives the unbiased estimate",
@@ -33,26 +35,31 @@ _MODES = {
 
 
 def docstring(op: Op, signature: inspect.Signature) -> str:
-    """The docstring of an op's public function, in numpydoc's sections.
+    """The docstring of an op's public function."""
+    standard = f"In the standard since {op.since}." if op.since else "Not in the standard."
+    return described(op.doc, signature, _result(op), [_derivative(op), standard])
 
-    ``op.doc`` opens with the summary, a line. In each line after it, ``name: type; meaning`` describes an
-    argument (``returns: type; meaning`` the result); any other line is a note.
+
+def described(doc: str, signature: inspect.Signature, result: str, notes: Sequence[str]) -> str:
+    """A docstring in numpydoc's sections.
+
+    `doc` opens with the summary, a line. In each line after it, ``name: type; meaning`` describes an argument
+    (``returns: type; meaning`` the result, which is else `result`); any other line is a note before `notes`.
     """
-    summary, *lines = op.doc.splitlines()
-    told, notes = dict(_KNOWN), []
+    summary, *lines = doc.splitlines()
+    told, own = {**_KNOWN, "returns": result}, []
     names = [*signature.parameters, "returns"]
     for line in lines:
         name, colon, text = line.partition(": ")
         if colon and name in names:
             told[name] = text
         else:
-            notes.append(line)
+            own.append(line)
     sections = [summary, "", "Parameters", "----------"]
     for parameter in signature.parameters.values():
         sections += _argument(parameter, told.get(parameter.name, ""))
-    sections += ["", "Returns", "-------", *_entry("", told.get("returns") or _result(op))]
-    standard = f"In the standard since {op.since}." if op.since else "Not in the standard."
-    return "\n".join([*sections, "", "Notes", "-----", *notes, _derivative(op), standard, ""])
+    sections += ["", "Returns", "-------", *_entry("", told["returns"])]
+    return "\n".join([*sections, "", "Notes", "-----", *own, *notes, ""])
 
 
 def _argument(parameter: inspect.Parameter, text: str) -> list[str]:

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from portagrad.backend import Backend
 from portagrad.device import Device, current_device, device
+from portagrad.docstring import described
 from portagrad.errors import BackendUnavailableError
-from portagrad.op import TABLE
+from portagrad.op import TABLE, define
+from portagrad.ops.creation import CREATION
+from portagrad.ops.data_type import DTYPE_FUNCTIONS
 from portagrad.ops.manipulation import broadcast_shapes
 from portagrad.tensor import Tensor, backend_of, hold, raw
 from portagrad.trace import Traced, apply, public, raw_namespace
 
-CREATION = (
-    "arange",
-    "empty",
-    "empty_like",
-    "eye",
-    "from_dlpack",
-    "full",
-    "full_like",
-    "linspace",
-    "ones",
-    "ones_like",
-    "zeros",
-    "zeros_like",
-)
-"""Functions that make arrays of numbers: their results are constants."""
-
-DTYPE_FUNCTIONS = ("can_cast", "finfo", "iinfo", "isdtype", "result_type")
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float32", "float64", "complex64", "complex128"),
@@ -84,7 +71,7 @@ class Namespace:
             make = getattr(raw_namespace(self.backend), name)
             return _creation(name, make, lambda d: _native(self.backend, d), hold)
         found = getattr(self.backend.xp, name)
-        return _on_raw(found) if name in DTYPE_FUNCTIONS else found
+        return _on_raw(name, found) if name in DTYPE_FUNCTIONS else found
 
     def device_of(self, x: Any) -> Any:
         """The native device of an array or tensor."""
@@ -115,7 +102,9 @@ class Namespace:
         y: Any = obj
         if dtype is not None and dtype != raw(obj).dtype:
             if copy is False:
-                raise ValueError(f"asarray: a {y.dtype} tensor cannot become {dtype} without a copy; drop copy=False")
+                raise ValueError(
+                    f"asarray: a {y.dtype} tensor cannot become {dtype} without a copy; drop copy=False"
+                )
             y = apply(TABLE["astype"], (y,), {"dtype": dtype, "copy": True})
         elif copy:
             y = apply(TABLE["positive"], (y,))
@@ -150,19 +139,22 @@ def _native(backend: Backend, place: Any) -> Any:
 def _creation(
     name: str, make: Callable[..., Any], place: Callable[[Any], Any], wrap: Callable[[Any], Any]
 ) -> Callable[..., Any]:
-    """A creation function that takes tensors where only their shape or a plain number is wanted."""
+    """A creation function of a namespace."""
 
-    @functools.wraps(make)
     def create(*args: Any, **kwargs: Any) -> Any:
-        if name.endswith("_like"):
-            args = (raw(args[0]), *(_plain(a, name) for a in args[1:]))
-        else:
-            args = tuple([_plain(a, name) for a in args])
+        plain, kwargs = _plain_arguments(name, args, kwargs)
+        if not name.endswith("_like"):
             kwargs["device"] = place(kwargs.get("device"))
-        return wrap(make(*args, **kwargs))
+        return wrap(make(*plain, **kwargs))
 
-    create.__qualname__ = create.__name__ = name
-    return create
+    return _described(create, name, CREATION[name], "tensor", "The result is a constant.")
+
+
+def _plain_arguments(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments of a creation function: a tensor may give its shape, or be a plain number if constant."""
+    like = int(name.endswith("_like"))
+    plain = [*map(raw, args[:like]), *[_plain(a, name) for a in args[like:]]]
+    return plain, {key: _plain(value, name) for key, value in kwargs.items()}
 
 
 def _plain(value: Any, name: str) -> Any:
@@ -170,14 +162,13 @@ def _plain(value: Any, name: str) -> Any:
     return value.concrete(name) if isinstance(value, Tensor) else value
 
 
-def _on_raw(call: Callable[..., Any]) -> Callable[..., Any]:
+def _on_raw(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     """A function that asks about dtypes only: tensors stand for their raw values."""
 
-    @functools.wraps(call)
     def ask(*args: Any, **kwargs: Any) -> Any:
         return call(*[raw(a) for a in args], **kwargs)
 
-    return ask
+    return _described(ask, name, DTYPE_FUNCTIONS[name], "", "Data types are those of the library underneath.")
 
 
 def creation(name: str) -> Callable[..., Any]:
@@ -190,12 +181,25 @@ def creation(name: str) -> Callable[..., Any]:
         else:
             chosen = _chosen(device)
             backend, where = chosen.backend, chosen.native
-        made = getattr(raw_namespace(backend), name)(*map(raw, args), device=where, **kwargs)
+        plain, kwargs = _plain_arguments(name, args, kwargs)
+        made = getattr(raw_namespace(backend), name)(*plain, device=where, **kwargs)
         return hold(made) if args and isinstance(args[0], Traced) else made
 
-    create.__qualname__ = create.__name__ = name
-    create.__doc__ = f"``{name}`` of the standard: a raw array on `device`, by default the one in force."
-    return create
+    place = "of `x`" if name.endswith("_like") else "in force"
+    return _described(create, name, CREATION[name], "array", f"The device is by default the one {place}.")
+
+
+def _described(
+    call: Callable[..., Any], name: str, told: tuple[str, str], result: str, note: str
+) -> Callable[..., Any]:
+    """A function with a name, the standard's signature, and a docstring."""
+    signature, doc = told
+    its = inspect.signature(define(f"def {name}{signature}: ...", name, {}))
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = "portagrad"
+    call.__signature__ = its  # type: ignore[attr-defined]
+    call.__doc__ = described(doc, its, result, [note, "In the standard since 2021.12."])
+    return call
 
 
 def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
