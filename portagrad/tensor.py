@@ -55,6 +55,8 @@ class Tensor(Traced):
     It has every attribute, method and operator of the array API standard, and ``x.__array_namespace__()``
     is a complete namespace on the library and device of the values underneath. Assignment (``x[i] = v``,
     ``x += y``) gives this object a new value and touches no other array.
+
+    Transforms and namespaces make tensors; nobody else has a `trace`, a `value` and a `payload` for one.
     """
 
     __slots__ = ()

@@ -183,7 +183,7 @@ def test_a_file_opens_with_what_lives_there_and_stays_short() -> None:
     for path in [*ENGINE_FILES, *ADAPTER_FILES]:
         text = path.read_text(encoding="utf-8")
         doc = ast.get_docstring(ast.parse(text)) or ""
-        if not doc.partition("\n")[0].endswith("."):
+        if not doc.partition("\n")[0].endswith((".", "?")):
             wrong.append(f"{name(path)}: opens with {doc.partition(chr(10))[0]!r}, not with a sentence")
         if len(text.splitlines()) > FILE_LINES:
             wrong.append(f"{name(path)}: {len(text.splitlines())} lines, two families in one room")

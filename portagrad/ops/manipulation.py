@@ -9,6 +9,15 @@ from portagrad.op import case, composite, linear
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """The shape to which arrays of these shapes broadcast.
 
+    Parameters
+    ----------
+    *shapes : tuples of int
+
+    Raises
+    ------
+    ValueError
+        If they do not broadcast; the message says which axis.
+
     Examples
     --------
     >>> broadcast_shapes((3, 1), (1, 4), ())

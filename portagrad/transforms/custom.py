@@ -263,6 +263,16 @@ def _name(f: Callable[..., Any]) -> str:
 def stop_gradient(tree: Any) -> Any:
     """The same values, constant to every differentiation; they convert to numbers and NumPy arrays.
 
+    Parameters
+    ----------
+    tree : pytree
+        Its arrays and tensors; what else it holds stays as it is.
+
+    Returns
+    -------
+    pytree
+        Constant tensors in place of tensors.
+
     Examples
     --------
     >>> pg.grad(lambda x: x * stop_gradient(x))(3.0)

@@ -176,12 +176,10 @@ def value_and_grad(
         finally:
             trace.close()
         y, aux = out if has_aux else (out, None)
-        scalar("grad", y)
-        if isinstance(y, Tensor) and y.trace is trace:
-            seed = ones(y.value)
-            found = sweep([(y.payload, seed)], keep=False)
-        else:
-            found = {}
+        node = y.payload if isinstance(y, Tensor) and y.trace is trace else None
+        if node is None or node.shape != () or node.kind != 1:
+            scalar("grad", y)
+        found = {} if node is None else sweep([(node, ones(y.value))], keep=False)
         gradients: Any = inputs.gather(found)
         wanted: Any = argnums
         if isinstance(wanted, int):
@@ -197,6 +195,9 @@ def value_and_grad(
 
 def ones(y: Any) -> Any:
     """The cotangent of a scalar loss with respect to itself."""
+    space = NAMESPACE[type(y)]
+    if space is not None:
+        return space.one(y)
     xp = namespace(y)
     return xp.ones((), dtype=y.dtype, device=xp.device_of(y))
 
@@ -204,7 +205,15 @@ def ones(y: Any) -> Any:
 def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that returns the gradient of a scalar function.
 
-    As `value_and_grad`, without the value; with `has_aux` it returns ``(gradient, aux)``.
+    Parameters
+    ----------
+    f, argnums, has_aux
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    callable
+        Maps f's arguments to the gradient, or with `has_aux` to ``(gradient, aux)``.
 
     Examples
     --------

@@ -132,7 +132,17 @@ def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
 def jacfwd(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The Jacobian by forward mode: one pass per element of the arguments, the nonlinear work done once.
 
-    As `jacrev` otherwise.
+    Parameters
+    ----------
+    f : callable
+        Maps pytrees to a pytree of arrays.
+    argnums : int or sequence of int
+        The arguments to differentiate by.
+
+    Returns
+    -------
+    callable
+        As for `jacrev`.
 
     Examples
     --------
@@ -146,7 +156,19 @@ def jacfwd(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
 def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The Jacobian by the cheaper mode: forward where the arguments have fewer elements than the result.
 
-    As `jacrev` otherwise. To know the shape of the result, `f` is evaluated once.
+    To know the shape of the result, `f` is evaluated once.
+
+    Parameters
+    ----------
+    f : callable
+        Maps pytrees to a pytree of arrays.
+    argnums : int or sequence of int
+        The arguments to differentiate by.
+
+    Returns
+    -------
+    callable
+        As for `jacrev`.
 
     Examples
     --------
@@ -170,6 +192,13 @@ def _size(x: Any) -> int:
 
 def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The matrix of second derivatives of a scalar function: forward over reverse.
+
+    Parameters
+    ----------
+    f : callable
+        Maps pytrees to a real array of shape ().
+    argnums : int or sequence of int
+        The arguments to differentiate by.
 
     Returns
     -------
