@@ -126,12 +126,19 @@ class RawNamespace:
         self.backend = backend
         self.prefix = prefix
         self.kinds = Kinds()
+        self.device_of = backend.device_of
+        self.ones_: dict[Any, Any] = {}
         self.guard = backend.guard and (lambda x: backend.guard(backend.device_of(x)))  # type: ignore[misc]
 
-    @property
-    def device_of(self) -> Callable[[Any], Any]:
-        """The native device of an array."""
-        return self.backend.device_of
+    def one(self, like: Any) -> Any:
+        """The number one, of the dtype of `like`, where `like` lives."""
+        dtype = like.dtype
+        made = self.ones_.get(dtype)
+        if made is None:
+            made = self.ones((), dtype=dtype, device=self.device_of(like))
+            if self.backend.one_device and not self.backend.lazy:
+                self.ones_[dtype] = made  # nothing in the engine writes to an array
+        return made
 
     def __getattr__(self, name: str) -> Any:
         op = TABLE.get(self.prefix + name)

@@ -44,17 +44,20 @@ def unflatten(structure: Any, leaves: Sequence[Any], remember: bool = False) -> 
 
 
 REMEMBERED = "__leaves__"
-_FROZEN: dict[int, tuple[Any, bool]] = {}  # by identity, the structure kept alive: its hash costs as much as a look
+_FROZEN: dict[Any, bool] = {}
+_SEEN: dict[int, tuple[Any, bool]] = {}  # the same by identity, each structure kept alive: half the cost
 
 
 def _frozen(structure: Any) -> bool:
     """Whether nothing in a structure can be changed once it is built, nor is None."""
-    known = _FROZEN.get(id(structure))
-    if known is None:
-        if len(_FROZEN) > 1_000:
-            _FROZEN.clear()
-        known = _FROZEN[id(structure)] = structure, _unchanging(structure)
-    return known[1]
+    seen = _SEEN.get(id(structure))
+    if seen is None:
+        if structure not in _FROZEN:
+            _FROZEN[structure] = _unchanging(structure)
+        if len(_SEEN) > 1_000:
+            _SEEN.clear()
+        seen = _SEEN[id(structure)] = structure, _FROZEN[structure]
+    return seen[1]
 
 
 def _unchanging(structure: Any) -> bool:
