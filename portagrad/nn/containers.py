@@ -18,7 +18,7 @@ _RECTIFIERS = (relu, leaky_relu, elu, gelu, silu)
 
 
 class Function(Module):
-    """A function as a layer, without weights; what `Sequential` makes of ``nn.relu``.
+    """A function `f` of an array as a layer, without weights; what `Sequential` makes of ``nn.relu``.
 
     Examples
     --------

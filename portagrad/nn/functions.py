@@ -152,6 +152,12 @@ def softmax(x: Any, /, *, axis: int = -1) -> Any:
 
     Goodfellow, Bengio and Courville (2016), "Deep Learning", eq. 6.29.
 
+    Parameters
+    ----------
+    x : array
+    axis : int
+        The axis along which the results sum to 1.
+
     Examples
     --------
     >>> softmax(np.asarray([0.0, 1000.0]))
@@ -165,6 +171,12 @@ def log_softmax(x: Any, /, *, axis: int = -1) -> Any:
 
     Goodfellow, Bengio and Courville (2016), "Deep Learning", eq. 6.30.
 
+    Parameters
+    ----------
+    x : array
+    axis : int
+        The axis along which the softmax sums to 1.
+
     Examples
     --------
     >>> log_softmax(np.asarray([0.0, 1000.0]))
@@ -174,7 +186,15 @@ def log_softmax(x: Any, /, *, axis: int = -1) -> Any:
 
 
 def logsumexp(x: Any, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
-    """``log(sum(exp(x)))`` along `axis` (None for all), without overflow.
+    """``log(sum(exp(x)))`` along axes, without overflow.
+
+    Parameters
+    ----------
+    x : array
+    axis : int or tuple of int, optional
+        The axes to sum over, by default all.
+    keepdims : bool
+        Whether these axes stay, with length 1.
 
     Examples
     --------

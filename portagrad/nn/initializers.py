@@ -45,7 +45,7 @@ def glorot_normal(gain: float = 1.0) -> Initializer:
 
 
 def glorot_uniform(gain: float = 1.0) -> Initializer:
-    """Uniform about 0 with the variance of `glorot_normal`.
+    """Uniform about 0 with the variance of `glorot_normal`, and the same `gain`.
 
     Examples
     --------
@@ -58,7 +58,8 @@ def glorot_uniform(gain: float = 1.0) -> Initializer:
 def he_normal(negative_slope: float = 0.0) -> Initializer:
     """Normal with variance ``2 / ((1 + negative_slope**2) * inputs)``, for relu and leaky relu.
 
-    Keeps the variance of activations (He et al., 2015, "Delving deep into rectifiers", equations 10 and 15).
+    Keeps the variance of activations (He et al., 2015, "Delving deep into rectifiers", equations 10 and 15);
+    `negative_slope` is that of the activation after the layer.
 
     Examples
     --------
@@ -69,7 +70,7 @@ def he_normal(negative_slope: float = 0.0) -> Initializer:
 
 
 def he_uniform(negative_slope: float = 0.0) -> Initializer:
-    """Uniform about 0 with the variance of `he_normal`.
+    """Uniform about 0 with the variance of `he_normal`, and the same `negative_slope`.
 
     Examples
     --------

@@ -19,6 +19,10 @@ class ScheduleState(NamedTuple):
 def global_norm(tree: Any) -> Any:
     """The Euclidean norm of all leaves together: a zero-dimensional array, or 0.0 of an empty tree.
 
+    Parameters
+    ----------
+    tree : pytree of arrays
+
     Examples
     --------
     >>> import numpy as np
@@ -86,7 +90,12 @@ def add_decayed_weights(weight_decay: float) -> Optimizer:
 
 
 def scale(factor: float) -> Optimizer:
-    """Multiply each gradient by a number, which may be negative.
+    """Multiply each gradient by a number.
+
+    Parameters
+    ----------
+    factor : float
+        Finite; it may be negative.
 
     Examples
     --------
@@ -107,6 +116,11 @@ def scale(factor: float) -> Optimizer:
 
 def scale_by_schedule(schedule: Schedule) -> Optimizer:
     """Multiply each gradient by the schedule's value at the step, sign and all.
+
+    Parameters
+    ----------
+    schedule : callable
+        Maps the number of steps taken to a factor.
 
     Examples
     --------

@@ -20,7 +20,7 @@ DRAW, _SPLIT, _FOLD = 0, 1, 2
 
 
 class Key(NamedTuple):
-    """What a draw depends on: two 32-bit words.
+    """What a draw depends on: two 32-bit words, `high` and `low`.
 
     A pair of Python integers rather than an array: immutable, hashable, the same for every library, and
     easily printed, pickled or written to JSON; deriving keys never touches a device.
