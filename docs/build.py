@@ -1,0 +1,225 @@
+"""The pages that follow from the code: the table of ops, and the reference from the docstrings.
+
+``python docs/build.py`` writes ops.md, which is kept in the repository; MkDocs takes the reference from here
+when it builds the site.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import portagrad as pg
+from portagrad.backend import get_backend, registered
+from portagrad.errors import BackendUnavailableError
+from portagrad.op import TABLE, Op
+
+DOCS = Path(__file__).resolve().parent
+OPS = DOCS / "ops.md"
+
+_OPS_HEAD = """\
+# The table of ops
+
+Every function that is declared as an op, made from the declarations by `python docs/build.py`. A backend
+runs an op by its library's own function; where that is missing or not the standard's, by a kernel of its
+adapter; and an op with a *portable* forward, which is array-API code, runs wherever there is nothing better.
+
+- **kind**: how the op is differentiated. *elementwise*, *linear* and *bilinear* ops have one rule that serves
+  both modes, *primitive* ones have two, *composite* ones none of their own, *constant* ones no derivative.
+- **derivative**: the arguments it is taken with respect to; `0` where it is zero.
+- **kernels**: the backends whose adapter has a kernel for it.
+- **since**: the version of the standard that has the function.
+"""
+_COLUMNS = ("function", "kind", "derivative", "forward", "kernels", "since", "")
+
+_SECTIONS = {
+    "Transforms": lambda name, value: _home(value).startswith("portagrad.transforms"),
+    "Devices and settings": lambda name, value: _home(value) in ("portagrad.device", "portagrad.config"),
+    "Tensors and namespaces": lambda name, value: _home(value) in ("portagrad.tensor", "portagrad.namespace"),
+    "Backends": lambda name, value: _home(value) == "portagrad.backend",
+    "Errors": lambda name, value: _home(value) == "portagrad.errors",
+}
+MODULES = ("nn", "optim", "random", "data", "train", "testing")
+
+
+def ops_page(before: str = "") -> str:
+    """The table of ops as Markdown.
+
+    What an adapter overrides is known where its library is installed; of the others `before`, the page as it
+    was, is believed.
+    """
+    known = _kernels()
+    lines = [_OPS_HEAD]
+    for category, ops in groupby(sorted(TABLE.values(), key=_place), key=lambda op: op.category):
+        title = category.replace("_", " ")
+        lines += [f"## {title[0].upper()}{title[1:]}", ""]
+        lines += [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
+        lines += [_row(op, known, before) for op in ops]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _place(op: Op) -> tuple[str, str]:
+    return op.category, op.name
+
+
+def _row(op: Op, known: dict[str, Iterable[str]], before: str) -> str:
+    signature = f"`{op.name}{op.signature}`".replace("|", "\\|")
+    had = re.search(rf"^\| `{re.escape(op.name)}\(.*$", before, re.MULTILINE)
+    told = had[0].split(" | ")[4].split(", ") if had else []
+    kernels = [
+        name for name in sorted(registered()) if (op.name in known[name] if name in known else name in told)
+    ]
+    cells = (
+        signature,
+        op.kind,
+        _derivative(op),
+        "portable" if op.forward is not None else "",
+        ", ".join(kernels),
+        op.since,
+        op.doc.partition("\n")[0],
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _derivative(op: Op) -> str:
+    if op.kind == "constant":
+        return ""
+    if op.kind == "composite":
+        return ", ".join(name.lstrip("*") for name in op.arrays)
+    if op.kind == "elementwise" and not op.live:
+        return "0"
+    having = [name.lstrip("*") for name, rule in zip(op.arrays, op.pulls, strict=True) if rule is not None]
+    return ", ".join(having)
+
+
+def _kernels() -> dict[str, Iterable[str]]:
+    """The kernels of every adapter whose library is installed."""
+    found: dict[str, Iterable[str]] = {}
+    for name in registered():
+        try:
+            found[name] = get_backend(name).kernels
+        except BackendUnavailableError:
+            continue
+    return found
+
+
+def reference() -> dict[str, str]:
+    """The pages of the reference, by path."""
+    public = {name: getattr(pg, name) for name in pg.__all__}
+    pages = {}
+    for title, belongs in _SECTIONS.items():
+        inside = {name: value for name, value in public.items() if belongs(name, value)}
+        pages[title] = _page(title, "portagrad", inside)
+    functions = {
+        name: value
+        for name, value in public.items()
+        if name in TABLE or name in pg.CREATION or name == "broadcast_shapes"
+    }
+    pages["Functions"] = _page("Functions", "portagrad", functions)
+    for name in MODULES:
+        module = importlib.import_module(f"portagrad.{name}")
+        inside = {part: getattr(module, part) for part in module.__all__}
+        pages[f"portagrad.{name}"] = _page(
+            f"portagrad.{name}", f"portagrad.{name}", inside, module.__doc__ or ""
+        )
+    return {f"reference/{title.lower().replace(' ', '-')}.md": text for title, text in pages.items()}
+
+
+def _home(value: Any) -> str:
+    return getattr(value, "__module__", "") if callable(value) else ""
+
+
+def _page(title: str, module: str, names: dict[str, Any], intro: str = "") -> str:
+    lines = [f"# {title}", "", inspect.cleandoc(intro), ""]
+    for name in sorted(names, key=str.lower):
+        value = names[name]
+        if inspect.ismodule(value):
+            lines += [f"## {name}", "", markdown(inspect.getdoc(value) or ""), ""]
+            continue
+        lines += [f"## {name}", ""]
+        if callable(value):
+            lines += ["```python", f"{module}.{name}{_signature(value)}", "```", ""]
+            lines += [markdown(inspect.getdoc(value) or ""), ""]
+            if isinstance(value, type):
+                lines += _members(value)
+        else:
+            lines += [f"`{value!r}`", ""]
+    return "\n".join(lines)
+
+
+def _members(kind: type) -> list[str]:
+    """The public methods and properties of a class that have docstrings."""
+    lines = []
+    for name, member in vars(kind).items():
+        plain = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+        if name.startswith("_") or not (inspect.isfunction(plain) or isinstance(plain, property)):
+            continue
+        call = _signature(plain) if inspect.isfunction(plain) else ""
+        lines += [
+            f"### {kind.__name__}.{name}",
+            "",
+            f"`{name}{call}`",
+            "",
+            markdown(inspect.getdoc(plain) or ""),
+            "",
+        ]
+    return lines
+
+
+def _signature(value: Callable[..., Any]) -> str:
+    """The signature without annotations: the docstring says what the arguments are."""
+    try:
+        signature = inspect.signature(value)
+    except ValueError:
+        return "(...)"
+    empty = inspect.Signature.empty
+    plain = [parameter.replace(annotation=empty) for parameter in signature.parameters.values()]
+    return str(signature.replace(parameters=plain, return_annotation=empty))
+
+
+def markdown(doc: str) -> str:
+    """A numpydoc docstring as Markdown."""
+    parts = re.split(r"^(\w[\w ]*)\n-{3,}\n", doc, flags=re.MULTILINE)
+    out = [parts[0].strip()]
+    for title, body in zip(parts[1::2], parts[2::2], strict=True):
+        out += ["", f"**{title}**", ""]
+        out.append(_entries(body) if title not in ("Examples", "Notes") else body.strip())
+    return _fenced("\n".join(out))
+
+
+def _entries(body: str) -> str:
+    """Arguments and results as a list."""
+    items = []
+    for line in body.strip("\n").splitlines():
+        if line.startswith(" "):
+            items.append(line)
+        elif line:
+            name, colon, kind = line.partition(" : ")
+            items.append(f"- `{name}`: {kind}" if colon else f"- {line}")
+    return textwrap.dedent("\n".join(items))
+
+
+def _fenced(text: str) -> str:
+    """Blocks of ``>>>`` lines with what they print, put in fences."""
+    block = re.compile(r"(?:^[ ]*>>> .*\n?(?:^(?!\s*$).*\n?)*)+", re.MULTILINE)
+    return block.sub(lambda found: f"```pycon\n{textwrap.dedent(found[0]).rstrip()}\n```\n", text)
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """MkDocs: add the pages of the reference."""
+    from mkdocs.structure.files import File
+
+    for path, text in reference().items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+if __name__ == "__main__":
+    OPS.write_text(ops_page(OPS.read_text(encoding="utf-8") if OPS.exists() else ""), encoding="utf-8")
