@@ -84,7 +84,7 @@ class Linear(Module):
         try:
             return apply(nn.linear, (x, self.weight, self.bias))
         except Exception as error:  # libraries say it in many ways; asking before would cost every call
-            n_in, n_out = self.weight.shape
+            *_, n_in, n_out = self.weight.shape
             shape = tuple(getattr(x, "shape", ()))
             if shape and shape[-1] == n_in:
                 raise
