@@ -1,0 +1,38 @@
+"""What all tests share: the devices they run on, and JAX with its 64-bit types."""
+
+import importlib.util
+import os
+import sys
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+if "jax" in sys.modules:
+    sys.modules["jax"].config.update("jax_enable_x64", True)
+
+# The same examples on every run: a failure in one place is a failure in all.
+settings.register_profile("portagrad", derandomize=True, deadline=None)
+settings.load_profile("portagrad")
+
+BACKENDS = ("numpy", "torch", "jax", "dask", "strict")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Every backend that runs anywhere, and CuPy where there is a GPU; absent ones are skipped and say why."""
+    config.addinivalue_line("markers", "slow: takes seconds")
+    if not config.getoption("--portagrad-devices"):
+        names = [*BACKENDS, *(["cuda"] if _has_cuda() else [])]
+        config.option.portagrad_devices = ",".join(names)
+
+
+def _has_cuda() -> bool:
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    from portagrad.backend import get_backend
+    from portagrad.errors import BackendUnavailableError
+
+    try:
+        return bool(get_backend("cupy").devices())
+    except BackendUnavailableError:
+        return False

@@ -1,0 +1,155 @@
+"""The laws that every op obeys, each stated once over the table, the devices and the dtypes."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from standard_names import DIFFERENTIABLE, OTHERS
+
+import portagrad as pg
+from portagrad.op import TABLE, Case
+from portagrad.testing import check_grads, draws
+from portagrad.testing.draws import DTYPES, draw
+from portagrad.testing.gradients import check_pullback
+from portagrad.testing.ops import check_constant, check_precision, check_values
+
+# Dask casts its empty model of an array where the array itself is never cast.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Casting complex values to real:numpy.exceptions.ComplexWarning"
+)
+
+# Their arguments are no mere numbers; tests/test_ops_casts.py holds them to the same laws.
+ELSEWHERE = {"astype", "to_device", "one_hot"}
+OPS = [op for op in TABLE.values() if op.name not in ELSEWHERE]
+# Ops without cases whose shapes may be any: what they do to one element, they do to all.
+BY_ELEMENT = {"conj", "sign", "signbit"}
+
+SINGLE = ("float32", "complex64")
+DOUBLE = ("float64", "complex128")
+# JAX compiles for every shape and dtype, Dask builds a graph: fewer arguments say what many would.
+SLOW = ("jax", "dask")
+
+
+def over_the_table(differentiable, dtypes):
+    """Parametrize by op and dtype."""
+    pairs = [
+        pytest.param(op, dtype, id=f"{op.name}-{dtype}")
+        for op in OPS
+        for dtype in DTYPES[op.dtypes]
+        if dtype in dtypes and (op.differentiable or not differentiable)
+    ]
+    return pytest.mark.parametrize(("op", "dtype"), pairs)
+
+
+def calls(op, device, dtype, slow=2):
+    """The draws of an op; of a slow library the first few."""
+    limit = slow if device.backend.name in SLOW else None
+    return islice(draws(op, device, dtype), limit)
+
+
+@over_the_table(differentiable=False, dtypes={*SINGLE, *DOUBLE, "int64", "bool"})
+def test_results_are_those_of_numpy_and_of_the_plain_forward(op, dtype, xp_device):
+    for call in calls(op, xp_device, dtype, slow=3 if dtype in ("float64", "int64") else 1):
+        check_values(call)
+
+
+@over_the_table(differentiable=True, dtypes=DOUBLE)
+def test_the_pushforward_is_what_finite_differences_say(op, dtype, xp_device):
+    for call in calls(op, xp_device, dtype):
+        check_grads(call, call.xs, order=1, modes=("fwd",))
+
+
+@over_the_table(differentiable=True, dtypes=(*SINGLE, *DOUBLE))
+def test_the_pullback_is_the_transpose_of_the_pushforward(op, dtype, xp_device):
+    """<g, J t> = <J^H g, t>, and every cotangent has the shape, dtype and device of its primal."""
+    for call in calls(op, xp_device, dtype, slow=2 if dtype == "float64" else 1):
+        check_pullback(call, call.xs)
+
+
+@over_the_table(differentiable=True, dtypes=SINGLE)
+def test_single_precision_has_the_derivatives_of_double(op, dtype, xp_device):
+    for call in calls(op, xp_device, dtype, slow=1):
+        check_precision(call)
+
+
+@over_the_table(differentiable=True, dtypes=DOUBLE)
+def test_second_derivatives_in_every_mix_of_modes(op, dtype, xp_device):
+    """Forward and reverse, over each other and over themselves."""
+    for call in calls(op, xp_device, dtype, slow=1):
+        check_grads(call, call.xs, order=2)
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if not op.differentiable], ids=lambda op: op.name)
+def test_results_without_a_derivative_are_constants(op, xp_device):
+    for dtype in ("float64", "complex128"):
+        if dtype in DTYPES[op.dtypes]:
+            for call in calls(op, xp_device, dtype, slow=1):
+                check_constant(call)
+
+
+def eager_devices():
+    """Those on which a new shape costs nothing."""
+    return [str(d) for d in pg.devices() if d.backend.name not in SLOW and d.name.count("device") == 0]
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.kind == "elementwise"], ids=lambda op: op.name)
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_elementwise_ops_broadcast_shapes_of_any_kind(op, data):
+    """Zero-dimensional and empty arrays and axes of length one, on a device that is drawn with them."""
+    shapes = data.draw(
+        hnp.mutually_broadcastable_shapes(num_shapes=len(op.arrays), min_side=0, max_dims=3, max_side=3)
+    )
+    device = data.draw(st.sampled_from(eager_devices()))
+    call = draw(
+        op, Case(shapes.input_shapes, {}), device, DTYPES[op.dtypes][-1], seed=data.draw(st.integers(0, 99))
+    )
+    assert tuple(call(*call.xs).shape) == shapes.result_shape
+    check_values(call)
+    check_grads(call, call.xs, order=1)
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_no_op_is_untested(op):
+    if op.kind in ("elementwise", "constant"):
+        assert list(draws(op, dtype=DTYPES[op.dtypes][-1]))
+    elif not op.cases:
+        assert op.name in BY_ELEMENT
+    if op.differentiable:
+        assert any(call.xs for call in draws(op, dtype=DTYPES[op.dtypes][-1]))
+        for i in range(1 if op.starred else len(op.arrays)):
+            rule = op.pulls[i] if op.pulls else 0
+            tried = [call for call in draws(op, dtype=DTYPES[op.dtypes][-1]) if i in call.active]
+            assert rule is None or tried, f"no case differentiates argument {op.arrays[i]}"
+    params = [name for name in op.params if name not in ("dtype", "copy")]
+    for name in params:
+        tried = {repr(case.params.get(name)) for case in op.cases}
+        assert len(tried) > 1 or (tried and None not in tried), f"no case gives {name}"
+
+
+@pytest.mark.parametrize("name", [*DIFFERENTIABLE, *OTHERS])
+def test_every_function_of_the_standard_is_there(name, xp_device):
+    assert callable(getattr(pg.namespace(xp_device), name))
+    assert callable(getattr(pg, name, None)) or name in (
+        "can_cast",
+        "finfo",
+        "iinfo",
+        "isdtype",
+        "result_type",
+    )
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_every_function_with_a_derivative_has_a_rule(name):
+    assert TABLE[name].differentiable
+
+
+def test_the_same_draws_everywhere_and_always(xp_device):
+    for name in ("sin", "matmul", "where", "concat"):
+        for here, there in zip(draws(name), draws(name, xp_device), strict=True):
+            for a, b in zip(here.args, there.args, strict=True):
+                if hasattr(a, "shape"):
+                    np.testing.assert_array_equal(a, xp_device.backend.to_numpy(b))
