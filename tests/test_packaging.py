@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -131,3 +132,19 @@ def test_an_editable_install_finds_the_adapters_in_the_checkout() -> None:
     """Where this suite itself runs from one: ``pip install -e .`` puts both source roots on the path."""
     inside = [ROOT in Path(module.__file__ or "").parents for module in (pg, portagrad_numpy)]
     assert inside[0] == inside[1], "the package and its adapter come from two installs"
+
+
+def test_the_gpu_check_says_where_there_is_no_gpu(tmp_path: Path) -> None:
+    """With the driver's devices hidden, wherever this runs."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "gpu-check"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stdout.startswith("gpu-check: no CUDA device here, so nothing was checked: ")
+    assert done.stdout.count("\n") == 1 and not done.stderr
+    assert not list(tmp_path.iterdir())
