@@ -5,22 +5,27 @@ from typing import Any
 
 import numpy
 
+# NumPy's types for these know a literal `keepdims` only.
+_add: Any = numpy.add
+_maximum: Any = numpy.maximum
+_minimum: Any = numpy.minimum
+
 
 def _sum(x: Any, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
-    return numpy.add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims)
+    return _add.reduce(x, axis=axis, dtype=dtype, keepdims=keepdims)
 
 
 def _mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    total = numpy.add.reduce(x, axis=axis, keepdims=keepdims)
+    total = _add.reduce(x, axis=axis, keepdims=keepdims)
     return total / (x.size // total.size if total.size else 1)
 
 
 def _max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    return numpy.maximum.reduce(x, axis=axis, keepdims=keepdims)
+    return _maximum.reduce(x, axis=axis, keepdims=keepdims)
 
 
 def _min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    return numpy.minimum.reduce(x, axis=axis, keepdims=keepdims)
+    return _minimum.reduce(x, axis=axis, keepdims=keepdims)
 
 
 def _matrix_transpose(x: Any) -> Any:
@@ -80,16 +85,28 @@ def _gate(x: Any, y: Any) -> Any:
     return x * (y > 0)
 
 
+_UNSIGNED = {
+    numpy.dtype(f"{kind}{size}"): numpy.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)
+}
+
+
 def _exponentials(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
     """Rows of exp(logits - max), the flat indices of the labels, and the shifted logits there."""
-    classes = logits.shape[-1]
-    rows = logits.reshape((-1, classes))
-    labels = labels.reshape(-1)
-    unsigned = labels.view(f"u{labels.itemsize}")  # what is negative becomes too large
-    if labels.size and numpy.maximum.reduce(unsigned) >= classes:
+    shape = logits.shape
+    unsigned = _UNSIGNED.get(labels.dtype)
+    if unsigned is None or labels.shape != shape[:-1] or not shape:
+        raise ValueError(
+            f"cross_entropy: logits of shape {shape} need integer labels of shape {shape[:-1]}, "
+            f"not {labels.dtype} {labels.shape}"
+        )
+    classes = shape[-1]
+    if len(shape) != 2:
+        logits, labels = logits.reshape((-1, classes)), labels.reshape(-1)
+    # What is negative is too large as an unsigned number.
+    if labels.size and _maximum.reduce(labels.view(unsigned)) >= classes:
         raise IndexError(f"cross_entropy: labels must lie between 0 and {classes - 1}, the last class")
-    shifted = rows - numpy.maximum.reduce(rows, axis=1, keepdims=True)
-    places = numpy.arange(0, rows.size, classes)
+    shifted = logits - _maximum.reduce(logits, axis=1, keepdims=True)
+    places = numpy.arange(0, logits.size, classes)
     places += labels
     picked = shifted.take(places)
     numpy.exp(shifted, out=shifted)
@@ -98,23 +115,23 @@ def _exponentials(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
 
 def _cross_entropy(logits: Any, labels: Any) -> Any:
     e, _, picked = _exponentials(logits, labels)
-    total = numpy.add.reduce(e, axis=1)
+    total = _add.reduce(e, axis=1)
     numpy.log(total, out=total)
     total -= picked
-    return numpy.add.reduce(total) / logits.dtype.type(max(1, len(total)))
+    return _add.reduce(total) / (len(total) or 1)
 
 
 def _cross_entropy_and_slope(logits: Any, labels: Any) -> tuple[Any, Any]:
     """The loss and its slope share the exponentials."""
     e, places, picked = _exponentials(logits, labels)
-    n = max(1, len(places))
-    total = numpy.add.reduce(e, axis=1, keepdims=True)
+    n = len(places) or 1
+    total = _add.reduce(e, axis=1, keepdims=True)
     e /= total * n
-    flat = e.reshape(-1)
-    flat[places] -= 1 / n
+    e.reshape(-1)[places] -= 1 / n
     lost = numpy.log(total).reshape(-1)
     lost -= picked
-    return numpy.add.reduce(lost) / logits.dtype.type(n), e.reshape(logits.shape)
+    loss = _add.reduce(lost) / n
+    return loss, e if e.ndim == logits.ndim else e.reshape(logits.shape)
 
 
 def _cross_entropy_slope(logits: Any, labels: Any) -> Any:

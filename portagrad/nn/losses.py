@@ -23,8 +23,8 @@ def cross_entropy(logits: Any, labels: Any, /) -> Any:
     logits : array, shape (..., classes)
         Unnormalised log-probabilities.
     labels : integer array, shape (...)
-        From 0 to classes - 1, on the device of `logits`. They are not checked, which on a GPU would wait for
-        it.
+        From 0 to classes - 1, on the device of `logits`. Other numbers raise on NumPy, and elsewhere make the
+        loss NaN: to look at them on a GPU would wait for it.
 
     Returns
     -------
@@ -36,15 +36,20 @@ def cross_entropy(logits: Any, labels: Any, /) -> Any:
         If labels are not integers.
     ValueError
         If shapes do not match.
+    IndexError
+        If a label is no class, on NumPy.
 
     Examples
     --------
     >>> float(cross_entropy(np.asarray([[0.0, 0.0], [0.0, 50.0]]), np.asarray([0, 1])))
     0.34657359027997264
     """
-    if is_array(logits) and is_array(labels):  # else the engine says what is no array
-        _check_labels(logits.shape, labels.shape, labels.dtype)
-    return apply(nn.cross_entropy, (logits, labels))
+    try:
+        return apply(nn.cross_entropy, (logits, labels))
+    except Exception:  # the libraries notice, each in its words; asking before would cost every call
+        if is_array(logits) and is_array(labels):
+            _check_labels(logits.shape, labels.shape, labels.dtype)
+        raise
 
 
 def binary_cross_entropy(logits: Any, targets: Any, /) -> Any:

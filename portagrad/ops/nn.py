@@ -126,11 +126,17 @@ def one_hot_forward(labels: Any, *, like: Any, classes: int, xp: Any) -> Any:
 
 
 def cross_entropy_forward(logits: Any, labels: Any, *, xp: Any) -> Any:
-    """Mean over the batch of -log softmax(logits)[label]."""
+    """Mean over the batch of -log softmax(logits)[label]; NaN where a label is no class."""
+    if tuple(labels.shape) != tuple(logits.shape[:-1]) or not logits.shape:
+        raise ValueError(
+            f"cross_entropy: logits of shape {tuple(logits.shape)} need labels of shape "
+            f"{tuple(logits.shape[:-1])}, not {tuple(labels.shape)}"
+        )
     hot = xp.one_hot(labels, like=logits.dtype, classes=logits.shape[-1])
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     total = xp.log(xp.sum(xp.exp(shifted), axis=-1))
-    return xp.mean(total - xp.sum(xp.where(hot > 0, shifted, 0.0), axis=-1))
+    picked = xp.sum(xp.where(hot > 0, shifted, 0.0), axis=-1) / xp.sum(hot, axis=-1)
+    return xp.mean(total - picked)
 
 
 def cross_entropy_slope(logits: Any, labels: Any, *, xp: Any) -> Any:

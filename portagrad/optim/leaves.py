@@ -26,9 +26,10 @@ def built(structure: Any, values: Sequence[Any]) -> Any:
 def matched(what: str, tree: Any, structure: Any, name: str, other: str) -> list[Any]:
     """The leaves of `tree`, which must have the given structure, of `other`."""
     found, its = leaves(tree)
+    if its is structure or its == structure:
+        return found
     try:
-        if its is not structure and its != structure:
-            found = structure.flatten_up_to(tree)
+        found = structure.flatten_up_to(tree)
         guarded(found)  # not so for what would be a subtree
     except (TypeError, ValueError):
         raise ValueError(

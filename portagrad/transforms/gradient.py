@@ -64,17 +64,15 @@ class Inputs:
     def gather(self, found: dict[Node, Any]) -> list[Any]:
         """Cotangents of the asked-for arguments, zeros where none arrived; no two share their memory."""
         leaves = []
-        seen = set()
         for node, value in zip(self.nodes, self.values, strict=True):
             g = found.get(node)
             if g is None:
                 g = zeros(node, value)
             elif (space := NAMESPACE[type(g)]) is not None and (own := space.backend.own) is not None:
-                g = own(g) if node.shape else array(g)
-                if id(g) in seen:
-                    g = space.asarray(g, copy=True)
-                seen.add(id(g))
+                g = own(g)
             leaves.append(self.outer(g) if self.traced or not node.shape else g)
+        if len(set(map(id, leaves))) < len(leaves):
+            leaves = [namespace(g).asarray(g, copy=True) for g in leaves]
         out, start = [], 0
         for structure, n in self.structures:
             out.append(unflatten(structure, leaves[start : start + n], remember=True))

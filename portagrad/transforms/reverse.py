@@ -18,7 +18,7 @@ from portagrad.trace import Trace, Traced, kernel_for, new_level, raw_namespace
 
 _indices = itertools.count()
 _paused: ContextVar[int] = ContextVar("paused", default=-1)
-_pauses: list[None] = []  # one for each `no_grad` entered and not left, in any thread: a cheap test on the hot path
+_pauses: list[None] = []  # one for each `no_grad` entered and not left, in any thread: cheap to test
 
 
 @contextlib.contextmanager
@@ -55,10 +55,29 @@ class Node:
     ``index`` grows with creation, so that parents always have smaller ones. A leaf has no recipe.
     """
 
-    __slots__ = ("__weakref__", "dtype", "index", "kind", "params", "parents", "recipe", "saved", "shape", "xp")
+    __slots__ = (
+        "__weakref__",
+        "dtype",
+        "index",
+        "kind",
+        "params",
+        "parents",
+        "recipe",
+        "saved",
+        "shape",
+        "xp",
+    )
 
     def __init__(
-        self, recipe: Recipe | None, parents: Any, saved: Any, params: Any, xp: Any, shape: Any, dtype: Any, kind: int
+        self,
+        recipe: Recipe | None,
+        parents: Any,
+        saved: Any,
+        params: Any,
+        xp: Any,
+        shape: Any,
+        dtype: Any,
+        kind: int,
     ) -> None:
         self.recipe = recipe
         self.parents = parents
@@ -184,7 +203,7 @@ class _Parts(list[Any]):
 
     shape = dtype = None
 
-    def __add__(self, other: Any) -> _Parts:  # type: ignore[override]
+    def __add__(self, other: Any) -> _Parts:
         return _Parts(b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True))
 
 
@@ -231,7 +250,7 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
     while heap:
         node = heappop(heap)[1]
         g = pending.pop(node)
-        made = node.recipe
+        made: Any = node.recipe  # no leaf is on the heap
         shown = g
         if node.shape is None and made is not FREED:
             shown = next(part for part in g if part is not None)
@@ -265,7 +284,7 @@ def zeros(like: Any, beside: Any) -> Any:
 
 
 def settle(g: Any, like: Any) -> Any:
-    """A cotangent with the shape, realness and dtype of its primal: the one place where these are made right."""
+    """A cotangent with the shape, realness and dtype of its primal: the one place that makes these right."""
     if like.shape is None or (g.shape == like.shape and g.dtype == like.dtype):
         return g
     xp = namespace(g)
@@ -293,7 +312,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...], xp: Any) -> Any:
 def leaked(op: Op, trace: Trace) -> str:
     """The message for a tensor used after its transform has ended."""
     return (
-        f"{op.name}: an argument belongs to a {type(trace).__name__} that has ended; it was kept from inside a "
-        f"differentiated function, in a global or an attribute. Return it from the function instead "
+        f"{op.name}: an argument belongs to a {type(trace).__name__} that has ended; it was kept from inside "
+        f"a differentiated function, in a global or an attribute. Return it from the function instead "
         f"(has_aux=True), or keep pg.stop_gradient(x)"
     )

@@ -38,7 +38,7 @@ def unflatten(structure: Any, leaves: Sequence[Any], remember: bool = False) -> 
     same trees apart four times. Not so where a list or dictionary inside could be changed, or holds None.
     """
     tree = structure.unflatten(leaves)
-    if remember and hasattr(tree, REMEMBERED) and _frozen(structure) and all(x is not None for x in leaves):
+    if remember and hasattr(tree, REMEMBERED) and _frozen(structure) and not [1 for x in leaves if x is None]:
         object.__setattr__(tree, REMEMBERED, (leaves, structure))
     return tree
 
