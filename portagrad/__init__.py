@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import portagrad.ops  # noqa: F401 - declares the ops before anything is built from them
+import portagrad.ops  # declares the ops before anything is built from them
 from portagrad.backend import Backend
 from portagrad.config import configure
 from portagrad.device import Device, current_device, device, devices, use
@@ -23,8 +23,9 @@ from portagrad.errors import (
     OutOfMemoryError,
     SavedValueMutatedError,
 )
-from portagrad.namespace import CREATION, EXTENSIONS, asarray, creation, function, namespace
+from portagrad.namespace import EXTENSIONS, asarray, creation, function, namespace
 from portagrad.op import TABLE
+from portagrad.ops.creation import CREATION
 from portagrad.ops.manipulation import broadcast_shapes
 from portagrad.tensor import Tensor
 from portagrad.transforms.check import check_finite
