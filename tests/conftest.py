@@ -19,7 +19,7 @@ BACKENDS = ("numpy", "torch", "jax", "dask", "strict")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Every backend that runs anywhere, and CuPy where there is a GPU; absent ones are skipped and say why."""
+    """Every backend that runs anywhere, and CuPy where there is a GPU; a test on an absent one is skipped."""
     config.addinivalue_line("markers", "slow: takes seconds")
     if not config.getoption("--portagrad-devices"):
         names = [*BACKENDS, *(["cuda"] if _has_cuda() else [])]
