@@ -91,7 +91,7 @@ def get(name: str) -> Any:
 
 @functools.cache
 def debugging() -> bool:
-    """Whether ``debug`` is on: looked up once, and again after `configure` or `reload`; every gradient asks."""
+    """Whether ``debug`` is on: looked up once and after `configure` or `reload`; every gradient asks."""
     return bool(get("debug"))
 
 

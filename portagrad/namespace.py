@@ -131,7 +131,8 @@ def _native(backend: Backend, place: Any) -> Any:
         return place  # the library's own
     if place.backend is not backend:
         raise BackendUnavailableError(
-            f"{place} is no device of {backend.name}; use pg.namespace({place.backend.name!r}), or pg.to_device"
+            f"{place} is no device of {backend.name}; use pg.namespace({place.backend.name!r}), "
+            f"or pg.to_device"
         )
     return place.native
 

@@ -44,8 +44,8 @@ class Op:
     holomorphic : bool
         Of a primitive: its vjps are written for real numbers, and the engine conjugates, as for other kinds.
     byproduct : str
-        What a pull rule may read besides: something an adapter's kernel ``"name+byproduct"`` returns after the
-        result because it has it anyway, and None wherever there is no such kernel.
+        What a pull rule may read besides: something an adapter's kernel ``"name+byproduct"`` returns after
+        the result because it has it anyway, and None wherever there is no such kernel.
     domain, domains : (float, float), dict
         The open interval to draw arguments from; by argument where they differ.
     cases : tuple of Case
@@ -100,7 +100,11 @@ class Op:
     @property
     def arrays_lead(self) -> bool:
         """Whether the arrays are the first arguments, so that the library's own function can be called."""
-        return self.starred or self.signature.lstrip("(").startswith(", ".join(self.arrays)) or len(self.arrays) == 1
+        return (
+            self.starred
+            or self.signature.lstrip("(").startswith(", ".join(self.arrays))
+            or len(self.arrays) == 1
+        )
 
     @property
     def differentiable(self) -> bool:
@@ -137,9 +141,7 @@ def bilinear(name: str, signature: str, *transposes: Rule, **record: Any) -> Op:
     return _declare(name, "bilinear", signature, len(transposes), transposes, transposes, record)
 
 
-def primitive(
-    name: str, signature: str, vjps: tuple[Rule, ...], jvps: tuple[Rule, ...], **record: Any
-) -> Op:
+def primitive(name: str, signature: str, vjps: tuple[Rule, ...], jvps: tuple[Rule, ...], **record: Any) -> Op:
     """An op with vjp and jvp spelled out, per argument; several outputs allowed.
 
     A vjp takes ``g`` (for several outputs a tuple) and a jvp ``t``; contributions of several arguments add
@@ -154,7 +156,9 @@ def constant(name: str, signature: str, arrays: int | tuple[str, ...] = 1, **rec
     return _declare(name, "constant", signature, arrays, (None,) * count, (None,) * count, record)
 
 
-def composite(name: str, signature: str, forward: Callable[..., Any], arrays: int | tuple[str, ...] = 1, **record: Any) -> Op:
+def composite(
+    name: str, signature: str, forward: Callable[..., Any], arrays: int | tuple[str, ...] = 1, **record: Any
+) -> Op:
     """Plain array-API code under a name: differentiated through the ops it calls."""
     return _declare(name, "composite", signature, arrays, (), (), {**record, "forward": forward})
 
@@ -177,7 +181,7 @@ def _declare(
         kind=kind,
         signature=signature,
         arrays=names,
-        params=tuple(p for p in parameters if p not in names and '*' + p not in names),
+        params=tuple(p for p in parameters if p not in names and "*" + p not in names),
         pulls=pulls,
         pushes=pushes,
         **record,
@@ -195,7 +199,16 @@ def _check_names(op: Op, rule: Rule) -> None:
     if not callable(rule):
         return
     arrays = [name.lstrip("*") for name in op.arrays]
-    known = {*arrays, *(f"{name}_like" for name in arrays), *op.params, *op.outputs, op.byproduct, "g", "t", "xp"}
+    known = {
+        *arrays,
+        *(f"{name}_like" for name in arrays),
+        *op.params,
+        *op.outputs,
+        op.byproduct,
+        "g",
+        "t",
+        "xp",
+    }
     unknown = [name for name in names_of(rule) if name not in known]
     if unknown:
         raise TypeError(
@@ -224,7 +237,7 @@ class Filled(NamedTuple):
 
 
 def case(*args: Any, **params: Any) -> Case:
-    """A case: a shape, a `Filled`, a Python scalar or None for each array, and the other arguments by name."""
+    """A case: a shape, a `Filled`, a Python scalar or None for each array; the other arguments by name."""
     return Case(args, params)
 
 

@@ -13,8 +13,8 @@ from portagrad.trace import RawNamespace, Traced, evaluate
 class Recipe:
     """What differentiating an op takes when a given set of its arguments is active.
 
-    ``save(values, y, nodes, byproduct)`` picks what the rules read and nothing else; ``run(g, saved, params, xp)`` gives
-    the contributions (a tuple over active arguments for a pull, the sum for a push).
+    ``save(values, y, nodes, byproduct)`` picks what the rules read and nothing else; ``run(g, saved, params,
+    xp)`` gives the contributions (a tuple over active arguments for a pull, the sum for a push).
     """
 
     __slots__ = ("run", "save")
@@ -52,12 +52,16 @@ class _Writer:
     def recipe(self) -> Recipe:
         lines = self.pull() if self.mode == "pull" else self.push()
         unpack = f"({''.join(n + ', ' for n in self.saved)}) = saved" if self.saved else "pass"
-        if self.saved or len(self.indices) > 1:  # not every library's arrays leave `array * tensor` to the tensor
+        if (
+            self.saved or len(self.indices) > 1
+        ):  # not every library's arrays leave `array * tensor` to the tensor
             self.env.update(RawNamespace=RawNamespace, held=_held)
             unpack = f"if xp.__class__ is not RawNamespace: g, saved = held((g, saved), xp)\n    {unpack}"
         run = define("\n    ".join(["def run(g, saved, params, xp):", unpack, *lines]), "run", self.env)
         gather = f"({''.join(source + ', ' for source in self.saved.values())})"
-        save = define(f"def save(v, y, nodes, byproduct=None): return {gather}", "save", {"Abstract": Abstract})
+        save = define(
+            f"def save(v, y, nodes, byproduct=None): return {gather}", "save", {"Abstract": Abstract}
+        )
         return Recipe(save, run)
 
     def read(self, name: str) -> str:
@@ -162,7 +166,9 @@ def _held(values: Any, xp: Any) -> Any:
     """The raw arrays among these as tensors that nothing differentiates."""
     if isinstance(values, tuple | list):
         return [_held(x, xp) for x in values]
-    return values if isinstance(values, Traced | Abstract) or BY_TYPE[type(values)] is None else xp.hold(values)
+    return (
+        values if isinstance(values, Traced | Abstract) or BY_TYPE[type(values)] is None else xp.hold(values)
+    )
 
 
 def _zero(value: Any, xp: Any) -> Any:

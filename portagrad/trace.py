@@ -216,7 +216,7 @@ def native(op: Op, backend: Backend) -> Callable[..., Any]:
 
 
 def _by_signature(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
-    """A library's function given arguments as the standard writes them: positional ones have other names there."""
+    """A library's function called as the standard has it: positional arguments have other names there."""
     before, slash, _ = op.signature.partition("/")
     placed = [p for p in op.params if slash and f" {p}," in before]
     named = [a for a in op.arrays if f" {a}=" in op.signature.partition("*")[2]]

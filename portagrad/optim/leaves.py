@@ -25,6 +25,7 @@ def built(structure: Any, values: Sequence[Any]) -> Any:
 
 def matched(what: str, tree: Any, structure: Any, name: str, other: str) -> list[Any]:
     """The leaves of `tree`, which must have the given structure, of `other`."""
+    found: list[Any]
     found, its = leaves(tree)
     if its is structure or its == structure:
         return found

@@ -29,7 +29,10 @@ class CheckTrace(Trace):
         for part in parts:
             if KIND[part.dtype] and not _finite(part):
                 raise NonFiniteError(_report(op, values, part))
-        results = [Tensor(self, raw(part) if isinstance(part, Tensor) and part.trace is CONSTANT else part) for part in parts]
+        results = [
+            Tensor(self, raw(part) if isinstance(part, Tensor) and part.trace is CONSTANT else part)
+            for part in parts
+        ]
         return op.result(*results) if op.several else results[0]
 
 
@@ -55,7 +58,11 @@ def check_finite(f: Callable[..., Any]) -> Callable[..., Any]:
         trace = CheckTrace()
 
         def enter(x: Any) -> Any:
-            return Tensor(trace, x.value if isinstance(x, Tensor) and x.trace is CONSTANT else x) if is_array(x) else x
+            return (
+                Tensor(trace, x.value if isinstance(x, Tensor) and x.trace is CONSTANT else x)
+                if is_array(x)
+                else x
+            )
 
         def leave(x: Any) -> Any:
             x = lowered(x, trace)

@@ -140,8 +140,8 @@ class custom_vjp:
     Notes
     -----
     ``defvjp(forward, backward)``: ``forward(*args)`` returns ``(y, residuals)``, ``backward(residuals, g)`` a
-    tuple with a cotangent for each argument, None for zero. Higher orders differentiate both as ordinary code;
-    forward mode needs `custom_jvp`.
+    tuple with a cotangent for each argument, None for zero. Higher orders differentiate both as ordinary
+    code; forward mode needs `custom_jvp`.
 
     Examples
     --------

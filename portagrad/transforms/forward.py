@@ -56,7 +56,7 @@ class ForwardTrace(Trace):
 
 
 def settle_tangent(t: Any, y: Any) -> Any:
-    """A tangent with the shape, realness and dtype of its primal: the one place where these are made right."""
+    """A tangent with the shape, realness and dtype of its primal: the one place that makes these right."""
     if t.shape == y.shape and t.dtype == y.dtype:
         return t
     xp = namespace(t)

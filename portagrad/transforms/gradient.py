@@ -166,7 +166,8 @@ def value_and_grad(
     @functools.wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
         trace = reverse_trace()
-        inputs = Inputs("grad", trace, args, (0,) if argnums == 0 and args else positions("grad", argnums, len(args)))
+        chosen = (0,) if argnums == 0 and args else positions("grad", argnums, len(args))
+        inputs = Inputs("grad", trace, args, chosen)
         if kwargs:
             kwargs = tree_map(wrapped, kwargs)
         try:
@@ -200,7 +201,9 @@ def ones(y: Any) -> Any:
     return xp.ones((), dtype=y.dtype, device=xp.device_of(y))
 
 
-def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function that returns the gradient of a scalar function.
 
     Parameters

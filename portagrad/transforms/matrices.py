@@ -29,7 +29,9 @@ def _stacked(parts: list[Any], like: Any, shape: tuple[int, ...]) -> Any:
     """Rows or columns put together; of no rows, an empty array."""
     if not parts:
         return zeros(_Shape(shape, like.dtype), like)
-    return apply(TABLE["reshape"], (apply(TABLE["stack"], tuple(parts), {"axis": 0}),), {"shape": shape, "copy": None})
+    return apply(
+        TABLE["reshape"], (apply(TABLE["stack"], tuple(parts), {"axis": 0}),), {"shape": shape, "copy": None}
+    )
 
 
 class _Shape:

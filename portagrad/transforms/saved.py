@@ -45,7 +45,8 @@ class _Watched(Recipe):
         for x, before, now in zip(saved, self.seen, _bytes(saved), strict=True):
             if before != now:
                 raise SavedValueMutatedError(
-                    f"{self.name}: an array that its backward pass needs was changed in place after the op read it\n"
+                    f"{self.name}: an array that its backward pass needs was changed in place after the op "
+                    f"read it\n"
                     f"  {describe(x)}\n"
                     f"change a copy instead, or make the change before the function is called"
                 )

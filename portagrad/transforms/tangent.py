@@ -83,7 +83,9 @@ def tangent(t: Any, value: Any, i: int) -> Any:
     """A caller's tangent, checked against its primal."""
     t = differentiable(t, "jvp", f"leaf {i} of the tangents") if not is_array(t) else bare(t)
     if tuple(t.shape) != tuple(value.shape):
-        raise TypeError(f"jvp: leaf {i} is {describe(value)}, its tangent {describe(t)}; shapes must be equal")
+        raise TypeError(
+            f"jvp: leaf {i} is {describe(value)}, its tangent {describe(t)}; shapes must be equal"
+        )
     check_place("jvp", "tangent", t, value)
     return settle_tangent(t, value)
 
@@ -144,7 +146,8 @@ def linearize(f: Callable[..., Any], *xs: Any) -> Any:
                         t = node.recipe.run(given, node.saved, node.params, xp)
                 moved[node] = t if node.shape is None else settle_tangent(t, node)
         out = [
-            zeros(value, value) if node is None else moved[node] for node, value in zip(ends, values, strict=True)
+            zeros(value, value) if node is None else moved[node]
+            for node, value in zip(ends, values, strict=True)
         ]
         return unflatten(structure, [inputs.outer(x) for x in out])
 

@@ -38,22 +38,23 @@ def unflatten(structure: Any, leaves: Sequence[Any], remember: bool = False) -> 
     same trees apart four times. Not so where a list or dictionary inside could be changed, or holds None.
     """
     tree = structure.unflatten(leaves)
-    if remember and hasattr(tree, REMEMBERED) and _frozen(structure) and not [1 for x in leaves if x is None]:
+    if remember and _frozen(structure) and _NONE not in map(type, leaves):
         object.__setattr__(tree, REMEMBERED, (leaves, structure))
     return tree
 
 
 REMEMBERED = "__leaves__"
+_NONE = type(None)
 _FROZEN: dict[Any, bool] = {}
 _SEEN: dict[int, tuple[Any, bool]] = {}  # the same by identity, each structure kept alive: half the cost
 
 
 def _frozen(structure: Any) -> bool:
-    """Whether nothing in a structure can be changed once it is built, nor is None."""
+    """Whether a structure is a module's and nothing in it can be changed once it is built, nor is None."""
     seen = _SEEN.get(id(structure))
     if seen is None:
         if structure not in _FROZEN:
-            _FROZEN[structure] = _unchanging(structure)
+            _FROZEN[structure] = hasattr(structure.type, REMEMBERED) and _unchanging(structure)
         if len(_SEEN) > 1_000:
             _SEEN.clear()
         seen = _SEEN[id(structure)] = structure, _FROZEN[structure]
@@ -102,7 +103,9 @@ def differentiable(x: Any, what: str, position: str) -> Any:
         return here.backend.xp.asarray(x, device=here.native)
     if not is_array(x):
         if isinstance(x, int):
-            raise NonDifferentiableError(f"{what}: {position} is the integer {x!r}; pass a float, {float(x)!r}")
+            raise NonDifferentiableError(
+                f"{what}: {position} is the integer {x!r}; pass a float, {float(x)!r}"
+            )
         raise TypeError(f"{what}: {position} is a {type(x).__name__}, not an array; leave it out of argnums")
     if not KIND[x.dtype]:
         raise NonDifferentiableError(
@@ -125,7 +128,8 @@ def check_place(what: str, name: str, x: Any, value: Any) -> None:
     places = [backend.device_of(raw(a)) for backend, a in ((mine, x), (its, value))]
     if mine is not its or (None not in places and places[0] != places[1]):
         raise DeviceMismatchError(
-            f"{what}: a {name} lives elsewhere than its value\n  {name}: {describe(x)}\n  value: {describe(value)}\n"
+            f"{what}: a {name} lives elsewhere than its value\n"
+            f"  {name}: {describe(x)}\n  value: {describe(value)}\n"
             f'move it, for example pg.to_device({name}, "{device_of(raw(value))}")'
         )
 
