@@ -34,6 +34,10 @@ _SUFFIXES = {".npz": "npz", ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".data"
 def file_format(path: str | Path) -> str:
     """Which of ``"npz"``, ``"csv"`` and ``"idx"`` a file is: by its suffix (``.gz`` aside), else its start.
 
+    Parameters
+    ----------
+    path : str or Path
+
     Raises
     ------
     DataError
