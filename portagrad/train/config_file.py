@@ -77,6 +77,10 @@ def load_config(
 def dump_config(config: Config) -> str:
     """The configuration as the text of a TOML file; keys that are not set are left out.
 
+    Parameters
+    ----------
+    config : Config
+
     Examples
     --------
     >>> from portagrad.train.config import DataConfig
