@@ -592,7 +592,10 @@ def test_standardisation_is_fitted_on_what_it_is_given_only():
     assert scaled.shape == (500, 4)
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(scaled.std(axis=0), [0, 1, 1, 1], atol=1e-12)
-    np.testing.assert_array_equal(Standardization.identity(4)(inputs), inputs.reshape(500, 4))
+    np.testing.assert_array_equal(Standardization.fit(inputs, "none")(inputs), inputs.reshape(500, 4))
+    whole = Standardization.fit(inputs, "whole")(inputs)
+    np.testing.assert_allclose([whole.mean(), whole.std()], [0, 1], atol=1e-12)
+    np.testing.assert_allclose(whole, (inputs.reshape(500, 4) - inputs.mean()) / inputs.std())
 
 
 def test_batches_visit_each_example_once_in_the_order_of_their_key():

@@ -27,7 +27,7 @@ classes = 10
 names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "\\"j\\u007f"]
 test_fraction = 0.25
 validation_fraction = 0
-standardize = false
+standardize = "none"
 
 [model]
 hidden = [32, 16]
@@ -120,7 +120,8 @@ def test_paths_are_relative_to_the_file_and_on_the_command_line_to_the_working_f
         ('optimizer.name="sgd"', "optimizer.name", "sgd"),
         ("model.hidden=[5, 6]", "model.hidden", (5, 6)),
         ("model.hidden=[]", "model.hidden", ()),
-        ("data.standardize=false", "data.standardize", False),
+        ("data.standardize=whole", "data.standardize", "whole"),
+        ("data.header=false", "data.header", False),
         ("data.labels=-1", "data.labels", -1),
         ("data.labels=kind", "data.labels", "kind"),
         ("data.delimiter=;", "data.delimiter", ";"),
@@ -200,7 +201,7 @@ def test_faults_of_the_file(folder, text, expected):
         ("train.batch_size=9223372036854775808", "beyond the numbers of 64 bits"),
         ("seed=-1", "must be at least 0, got -1"),
         ("model.hidden=64", "expected a list, got 64"),
-        ("data.standardize=1", "expected true or false, got 1"),
+        ("data.header=1", "expected true or false, got 1"),
         ("data.labels=1.5", "expected a string or a whole number, got 1.5"),
         ("data.classes=1", "must be at least 2 and at most 1e+06, got 1"),
         ("data.delimiter=ab", "expected one character, got 'ab'"),

@@ -80,7 +80,7 @@ def _apportion(counts: Array, total: int, available: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Standardization:
-    """Shift and scale of each feature, fitted on the training examples only.
+    """Shift and scale of the inputs, fitted on the training examples only.
 
     Parameters
     ----------
@@ -98,19 +98,26 @@ class Standardization:
     scale: Array
 
     @classmethod
-    def fit(cls, inputs: Array) -> Standardization:
-        """Mean and standard deviation of each feature; the scale of a constant feature is 1."""
+    def fit(cls, inputs: Array, by: str = "features") -> Standardization:
+        """Fit to examples.
+
+        Parameters
+        ----------
+        inputs : array, shape (examples, ...)
+        by : str
+            ``"features"``: each feature by its own mean and standard deviation, a constant one by the scale 1;
+            right where features differ in unit. ``"whole"``: all by one mean and one deviation, right for
+            images, whose rarely lit pixels would else be blown up. ``"none"``: nothing is changed.
+        """
         flat = inputs.reshape(len(inputs), -1)
-        mean = flat.mean(axis=0, dtype=np.float64)
-        deviation = flat.std(axis=0, dtype=np.float64)
+        if by == "none":
+            return cls(np.zeros(flat.shape[1]), np.ones(flat.shape[1]))
+        axis = 0 if by == "features" else None
+        mean = np.broadcast_to(flat.mean(axis=axis, dtype=np.float64), flat.shape[1])
+        deviation = np.broadcast_to(flat.std(axis=axis, dtype=np.float64), flat.shape[1])
         # Rounding gives a constant feature a deviation of about eps times its size, never exactly 0.
         constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1.0)
         return cls(mean, np.where(constant, 1.0, deviation))
-
-    @classmethod
-    def identity(cls, features: int) -> Standardization:
-        """No shift, no scaling."""
-        return cls(np.zeros(features), np.ones(features))
 
     def __call__(self, inputs: Array) -> Array:
         """Standardised inputs, shape (examples, features), float64."""
@@ -138,4 +145,4 @@ def batches(key: random.Key, examples: int, size: int, *, device: Any = "cpu") -
     """
     order = random.permutation(key, examples, device=device)
     for start in range(0, examples, size):
-        yield order[start : start + size]
+        yield order[start : min(start + size, examples)]  # the standard leaves slices beyond the end open

@@ -14,7 +14,31 @@ from portagrad.train.schema import Count, Fault, Fraction, NotNegative, Positive
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """``[data]``: the files, and how they are split and scaled."""
+    """``[data]``: the files, and how they are split and scaled.
+
+    Attributes
+    ----------
+    path : Path
+        The file of the examples, or of the inputs alone; in a TOML file relative to it.
+    format : str, optional
+        ``"npz"``, ``"csv"`` or ``"idx"``; by default by the file's name.
+    inputs, labels : str or int, optional
+        Arrays of an NPZ file, the label's column of a CSV file, the second file of an IDX pair.
+    header : bool, optional
+        Whether the first line of a CSV file names the columns; by default by what it holds.
+    delimiter : str, optional
+        Of a CSV file, by default found out.
+    classes : int, optional
+        How many there are, by default one more than the largest label.
+    names : tuple of str, optional
+        Of the classes, for the reports.
+    test_path, test_inputs, test_labels : optional
+        Examples of their own for the test.
+    test_fraction, validation_fraction : float
+        What is held out otherwise, at random by the seed.
+    standardize : str
+        ``"features"``, ``"whole"`` or ``"none"``: over what the inputs' mean and scale are taken.
+    """
 
     path: Path
     format: Literal["npz", "csv", "idx"] | None = None
@@ -29,12 +53,21 @@ class DataConfig:
     test_labels: str | int | None = None
     test_fraction: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.2
     validation_fraction: Fraction = 0.1
-    standardize: bool = True
+    standardize: Literal["features", "whole", "none"] = "features"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """``[model]``: a multilayer perceptron."""
+    """``[model]``: a multilayer perceptron.
+
+    Attributes
+    ----------
+    hidden : tuple of int
+        Sizes of the hidden layers.
+    activation : str
+    dropout : float
+        The rate after each activation.
+    """
 
     hidden: tuple[Count, ...] = (128,)
     activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus", "tanh"] = "relu"
@@ -43,7 +76,17 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """``[optimizer]``: its name, its learning rate and what else that optimizer takes."""
+    """``[optimizer]``: its name, its learning rate and what else that optimizer takes.
+
+    Attributes
+    ----------
+    name : str
+    lr : float
+    momentum, nesterov, decay, b1, b2, eps, weight_decay : optional
+        As for the function of that name in `portagrad.optim`; its default where it is not given.
+    clip_norm : float, optional
+        The largest norm of all gradients together.
+    """
 
     name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lion"] = "adamw"
     lr: Positive = 1e-3
@@ -70,7 +113,19 @@ OPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """``[schedule]``: the learning rate over the run, relative to ``optimizer.lr``."""
+    """``[schedule]``: the learning rate over the run, relative to ``optimizer.lr``.
+
+    Attributes
+    ----------
+    name : str
+        ``"constant"``, ``"step"``, ``"cosine"`` or ``"one_cycle"``.
+    warmup_epochs : float
+        How long it rises from a hundredth first.
+    every_epochs, factor : float, optional
+        Of ``"step"``: how often, and by what the rate is multiplied.
+    final : float, optional
+        Of ``"cosine"``: where it ends.
+    """
 
     name: Literal["constant", "step", "cosine", "one_cycle"] = "constant"
     warmup_epochs: NotNegative = 0.0
@@ -90,7 +145,14 @@ SCHEDULE_OPTIONS: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
-    """``[train]``: the loop."""
+    """``[train]``: the loop.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+    dtype : str
+        Of inputs and weights.
+    """
 
     epochs: Count = 50
     batch_size: Count = 64
@@ -100,6 +162,17 @@ class LoopConfig:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole training run. Each field is a key or a section of the TOML file.
+
+    Attributes
+    ----------
+    data, model, optimizer, schedule, train
+        The sections.
+    seed : int
+        Of everything random: the split, the weights, the order and dropout.
+    device : str, optional
+        By default the one in force.
+    output : Path, optional
+        The run's folder; by default a new one under ``runs``.
 
     Examples
     --------

@@ -1,42 +1,14 @@
-"""Finding the op that made the first NaN or infinity."""
+"""Finding the op that made the first NaN or infinity of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
 from portagrad.backend import BY_TYPE, KIND
-from portagrad.errors import Error
-from portagrad.op import Op
-from portagrad.tensor import Tensor, describe, raw
-from portagrad.trace import Trace, Traced, kernel_for
-from portagrad.transforms.tree import tree_map
-
-
-class NonFiniteError(Error, ArithmeticError):
-    """Training met a NaN or an infinity; the message names the step and the op that made it."""
-
-
-class _Watch(Trace):
-    """Evaluates every op, forward and backward, and remembers the first whose result is not finite."""
-
-    __slots__ = ("found",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: str | None = None
-
-    def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
-        values = tuple([a.value if isinstance(a, Traced) else a for a in args])
-        y = kernel_for(op, values).run(*values, **params)
-        parts = y if op.several else (y,)
-        for part in parts:
-            if self.found is None and not is_finite(part):
-                self.found = f"{op.name}, whose result is {describe(part)}"
-        held = [Tensor(self, part) for part in parts]
-        return op.result(*held) if op.several else held[0]
+from portagrad.errors import NonFiniteError
+from portagrad.transforms.check import check_finite
+from portagrad.transforms.tree import flatten
 
 
 def first_nonfinite(f: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
@@ -50,26 +22,56 @@ def first_nonfinite(f: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
     Returns
     -------
     str or None
-        The op's name and a description of its result; None where every result is finite.
+        One line: the op and its arguments. None where every result is finite.
 
     Examples
     --------
+    >>> import numpy as np
     >>> import portagrad as pg
     >>> first_nonfinite(lambda x: pg.log(x) - 1, (np.asarray([1.0, 0.0]),))
-    'log, whose result is numpy float64 (2,) on cpu'
+    'log made 1 of 2 values NaN or infinite; x: numpy float64 (2,) on cpu, values from 0 to 1'
     """
-    watch = _Watch()
-    watched = tree_map(lambda x: Tensor(watch, x) if BY_TYPE[type(x)] is not None else x, args)
-    with np.errstate(all="ignore"):
-        f(*watched)
-    watch.close()
-    return watch.found
+    try:
+        check_finite(f)(*args)
+    except NonFiniteError as error:
+        # The op, its arguments, and last the line of the caller's code, which here is the loop's own.
+        op, *arguments, place = str(error).splitlines()
+        text = "; ".join([op.replace(": ", " ", 1), *(line.strip() for line in arguments)])
+        return f"{text}; in the backward pass" if "in the backward pass" in place else text
+    return None
 
 
-def is_finite(x: Any) -> bool:
-    """Whether an array holds neither a NaN nor an infinity; one transfer to the host."""
-    x = raw(x)
-    backend = BY_TYPE[type(x)]
-    if backend is None or not KIND[x.dtype]:
-        return True
-    return bool(backend.xp.all(backend.xp.isfinite(x)))
+def first_bad_step(
+    step: Callable[..., Any], carried: tuple[Any, ...], batches: Iterable[tuple[Any, ...]]
+) -> tuple[int, str | None]:
+    """Repeat steps from before the fault, one by one, until one makes a NaN or an infinity.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(*carried, *batch)`` returns the new ``carried`` first, then its other results.
+    carried : tuple of pytrees
+        From before the first of the steps, all finite.
+    batches : iterable of tuples of arrays
+
+    Returns
+    -------
+    (int, str or None)
+        How many steps were well, and what `first_nonfinite` says of the next; None where all were well.
+    """
+    done = 0
+    for done, batch in enumerate(batches):
+        results = step(*carried, *batch)
+        if not is_finite(results):
+            return done, first_nonfinite(step, (*carried, *batch))
+        carried = results[: len(carried)]
+    return done + 1, None
+
+
+def is_finite(tree: Any) -> bool:
+    """Whether no array of a pytree holds a NaN or an infinity."""
+    for x in flatten(tree)[0]:
+        backend = BY_TYPE[type(x)]
+        if backend is not None and KIND[x.dtype] and not bool(backend.xp.all(backend.xp.isfinite(x))):
+            return False
+    return True

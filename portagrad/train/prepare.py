@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Inputs, shape (examples, features), in the training dtype, and their classes, int64."""
+    """Inputs, shape (examples, features), in the training dtype, and their classes, int32, which every library has."""
 
     inputs: Array
     labels: Array
@@ -82,8 +82,7 @@ def prepare(config: DataConfig, key: random.Key, dtype: str = "float32") -> Prep
     train = whole.take(rows)
     test = own_test if own_test is not None else whole.take(parts.pop(0))
     validation = whole.take(parts.pop()) if parts else None
-    fit = Standardization.fit if config.standardize else _identity
-    standardization = fit(train.inputs)
+    standardization = Standardization.fit(train.inputs, config.standardize)
 
     def ready(data: Dataset) -> Examples:
         with np.errstate(over="ignore"):
@@ -91,7 +90,7 @@ def prepare(config: DataConfig, key: random.Key, dtype: str = "float32") -> Prep
         if not np.isfinite(inputs).all():
             row, column = np.argwhere(~np.isfinite(inputs))[0].tolist()
             raise DataError(f"{config.path}: feature {column} is beyond the range of {dtype} (example {row})")
-        return Examples(inputs, data.labels)
+        return Examples(inputs, data.labels.astype(np.int32))
 
     return Prepared(
         ready(train),
@@ -120,7 +119,3 @@ def _test_set(config: DataConfig, whole: Dataset) -> Dataset | None:
             f"{path}: {test.features} features per example, but {config.path} has {whole.features}"
         )
     return test
-
-
-def _identity(inputs: Array) -> Standardization:
-    return Standardization.identity(int(np.prod(inputs.shape[1:])))

@@ -28,6 +28,9 @@ class Progress:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is done; `record` is its line of ``metrics.jsonl``."""
 
+    def note(self, text: str) -> None:
+        """A line about the run as a whole."""
+
     def __enter__(self) -> Progress:
         return self
 
@@ -39,6 +42,11 @@ class Progress:
 
 class PlainProgress(Progress):
     """One line per epoch.
+
+    Parameters
+    ----------
+    file : file, optional
+        Where to, standard output by default.
 
     Examples
     --------
@@ -59,6 +67,9 @@ class PlainProgress(Progress):
         width = len(str(self._epochs))
         line = f"epoch {record['epoch']:{width}}/{self._epochs}  {_described(record, '  ')}"
         print(line, file=self._file, flush=True)
+
+    def note(self, text: str) -> None:
+        print(text, file=self._file, flush=True)
 
 
 class BarProgress(Progress):
@@ -91,6 +102,9 @@ class BarProgress(Progress):
             epoch=record["epoch"],
             scores=_described(record, "  "),
         )
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, highlight=False, markup=False)
 
     def __enter__(self) -> Progress:
         self._bar.start()

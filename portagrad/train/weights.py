@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,17 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     return {_dotted(accessor): leaf for accessor, leaf in zip(accessors, leaves, strict=True)}
 
 
+def count_weights(tree: Any) -> int:
+    """How many numbers the arrays of a pytree hold.
+
+    Examples
+    --------
+    >>> count_weights({"w": np.ones((2, 3)), "b": np.ones(3)})
+    9
+    """
+    return sum(math.prod(leaf.shape) for leaf in named_leaves(tree).values())
+
+
 def save_weights(path: str | Path, tree: Any, *, metadata: Mapping[str, str] | None = None) -> None:
     """Write the arrays of a pytree, for example a model, to a safetensors file.
 
@@ -51,13 +63,13 @@ def save_weights(path: str | Path, tree: Any, *, metadata: Mapping[str, str] | N
     CheckpointError
         If the tree holds something that is no array, or the file cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     arrays = {name: np.asarray(_on_host(name, leaf), order="C") for name, leaf in named_leaves(tree).items()}
     path = Path(path)
     try:
         with replacing(path) as temporary:
-            save_file(arrays, temporary, metadata={**(metadata or {}), "sha256": _digest(arrays)})
+            temporary.write_bytes(save(arrays, metadata={**(metadata or {}), "sha256": _digest(arrays)}))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from None
 

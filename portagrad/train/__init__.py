@@ -1,0 +1,33 @@
+"""Training runs: configuration, loop, weights and reports."""
+
+from portagrad.train.config import (
+    Config,
+    DataConfig,
+    LoopConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+)
+from portagrad.train.config_file import dump_config, load_config
+from portagrad.train.loop import Result, fit
+from portagrad.train.progress import BarProgress, PlainProgress, Progress, best_progress
+from portagrad.train.weights import load_weights, save_weights
+
+__all__ = [
+    "BarProgress",
+    "Config",
+    "DataConfig",
+    "LoopConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PlainProgress",
+    "Progress",
+    "Result",
+    "ScheduleConfig",
+    "best_progress",
+    "dump_config",
+    "fit",
+    "load_config",
+    "load_weights",
+    "save_weights",
+]

@@ -1,0 +1,136 @@
+"""Batches on a device, and what a model makes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from portagrad import nn, random
+from portagrad.backend import BY_TYPE
+from portagrad.data import batches
+from portagrad.device import Device, transfer
+from portagrad.errors import OutOfMemoryError
+from portagrad.namespace import function
+from portagrad.train.prepare import Examples
+from portagrad.transforms.tree import flatten, unflatten
+
+_argmax, _stack = map(function, ("argmax", "stack"))
+# Enough rows that calls cost little beside the arithmetic, few enough for any device.
+_ROWS = 4096
+
+
+class Feed:
+    """Examples as batches on a device.
+
+    They are moved there once; where the device has no room for them, they stay on the host and each batch is
+    moved by itself.
+
+    Parameters
+    ----------
+    examples : Examples
+    where : Device
+
+    Attributes
+    ----------
+    resident : bool
+        Whether the device holds all examples.
+    """
+
+    def __init__(self, examples: Examples, where: Device) -> None:
+        self.examples, self._where = examples, where
+        guard = where.backend.guard
+        self._guard = functools.partial(guard, where.native) if guard else contextlib.nullcontext
+        self._take = where.backend.xp.take
+        self.resident = False
+        if not where.backend.lazy:  # a lazy library would carry all examples through each step's graph
+            with contextlib.suppress(OutOfMemoryError, *where.backend.out_of_memory):
+                self._inputs, self._labels = (
+                    transfer(examples.inputs, where),
+                    transfer(examples.labels, where),
+                )
+                self.resident = True
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def batches(self, key: random.Key, size: int) -> Iterator[tuple[Any, Any]]:
+        """One epoch: the examples in the random order of `key`, in batches of `size`."""
+        for rows in batches(key, len(self), size, device=self._where if self.resident else "cpu"):
+            if self.resident:
+                with self._guard():
+                    inputs = self._take(self._inputs, rows, axis=0)
+                    labels = self._take(self._labels, rows, axis=0)
+                yield inputs, labels
+            else:
+                yield self._moved(rows)
+
+    def _moved(self, rows: Any) -> tuple[Any, Any]:
+        examples = self.examples
+        return transfer(examples.inputs[rows], self._where), transfer(examples.labels[rows], self._where)
+
+    def all(self) -> Iterator[tuple[Any, Any]]:
+        """All examples in their order, some thousand at a time."""
+        for start in range(0, len(self), _ROWS):
+            part = slice(start, min(start + _ROWS, len(self)))
+            if self.resident:
+                yield self._inputs[part, ...], self._labels[part, ...]
+            else:
+                yield self._moved(part)
+
+
+def on_host(x: Any) -> np.ndarray[Any, Any]:
+    """A copy of an array in the host's memory; waits for the device."""
+    backend = BY_TYPE[type(x)]
+    return np.asarray(x) if backend is None else backend.to_numpy(x)
+
+
+def evaluate(model: Any, feed: Feed) -> tuple[float, np.ndarray[Any, Any]]:
+    """Mean cross-entropy of a model on examples, and the class it gives each.
+
+    Returns
+    -------
+    loss : float
+    predictions : array of int64, shape (examples,)
+    """
+    losses, predictions, sizes = [], [], []
+    for inputs, labels in feed.all():
+        logits = model(inputs)
+        losses.append(nn.cross_entropy(logits, labels))
+        predictions.append(_argmax(logits, axis=-1))
+        sizes.append(labels.shape[0])
+    loss = np.average(read(losses), weights=sizes)
+    return float(loss), np.concatenate([on_host(part) for part in predictions]).astype(np.int64)
+
+
+def read(scalars: list[Any]) -> np.ndarray[Any, Any]:
+    """Scalars of a device as one array of the host, in one transfer."""
+    return on_host(_stack(scalars))
+
+
+def settled(tree: Any, where: Device) -> Any:
+    """A pytree whose values are computed; the tree itself unless its library is lazy.
+
+    Without this a lazy library would compute each step anew from the first one. All its arrays are computed
+    at once.
+    """
+    if not where.backend.lazy:
+        return tree
+    leaves, structure = flatten(tree)
+    groups: dict[str, list[int]] = {}
+    for position, leaf in enumerate(leaves):
+        if BY_TYPE[type(leaf)] is where.backend:
+            groups.setdefault(str(leaf.dtype), []).append(position)
+    xp = where.backend.xp
+    for positions in groups.values():
+        flat = on_host(xp.concat([xp.reshape(leaves[i], (-1,)) for i in positions]))
+        start = 0
+        for i in positions:
+            shape = tuple(leaves[i].shape)
+            size = int(np.prod(shape))
+            leaves[i] = transfer(flat[start : start + size].reshape(shape), where)
+            start += size
+    return unflatten(structure, leaves)
