@@ -90,8 +90,11 @@ _UNSIGNED = {
 }
 
 
-def _exponentials(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
-    """Rows of exp(logits - max), the flat indices of the labels, and the shifted logits there."""
+def _exponentials(logits: Any, labels: Any) -> tuple[Any, int, Any, Any]:
+    """exp(logits - max), its axis of classes, the flat places of the labels, the shifted logits there.
+
+    Of few classes the axis comes first: NumPy reduces a short last axis row by row, a first one in whole rows.
+    """
     shape = logits.shape
     unsigned = _UNSIGNED.get(labels.dtype)
     if unsigned is None or labels.shape != shape[:-1] or not shape:
@@ -99,39 +102,46 @@ def _exponentials(logits: Any, labels: Any) -> tuple[Any, Any, Any]:
             f"cross_entropy: logits of shape {shape} need integer labels of shape {shape[:-1]}, "
             f"not {labels.dtype} {labels.shape}"
         )
-    classes = shape[-1]
     if len(shape) != 2:
-        logits, labels = logits.reshape((-1, classes)), labels.reshape(-1)
+        logits, labels = logits.reshape((-1, shape[-1])), labels.reshape(-1)
+    n, classes = logits.shape
     # What is negative is too large as an unsigned number.
-    if labels.size and _maximum.reduce(labels.view(unsigned)) >= classes:
+    if n and numpy.maximum.reduce(labels.view(unsigned)) >= classes:
         raise IndexError(f"cross_entropy: labels must lie between 0 and {classes - 1}, the last class")
-    shifted = logits - _maximum.reduce(logits, axis=1, keepdims=True)
-    places = numpy.arange(0, logits.size, classes)
-    places += labels
+    if 2 * classes <= n:
+        shifted, axis = logits.T.copy(), 0
+        places = labels.astype(numpy.intp)
+        places *= n
+        places += numpy.arange(n)
+    else:
+        shifted, axis = logits.copy(), 1
+        places = numpy.arange(0, logits.size, classes)
+        places += labels.astype(numpy.intp, copy=False)
+    shifted -= numpy.maximum.reduce(shifted, axis=axis, keepdims=True)
     picked = shifted.take(places)
     numpy.exp(shifted, out=shifted)
-    return shifted, places, picked
+    return shifted, axis, places, picked
 
 
 def _cross_entropy(logits: Any, labels: Any) -> Any:
-    e, _, picked = _exponentials(logits, labels)
-    total = _add.reduce(e, axis=1)
+    e, axis, places, picked = _exponentials(logits, labels)
+    total = numpy.add.reduce(e, axis=axis)
     numpy.log(total, out=total)
     total -= picked
-    return _add.reduce(total) / (len(total) or 1)
+    return numpy.add.reduce(total) / (len(places) or 1)
 
 
 def _cross_entropy_and_slope(logits: Any, labels: Any) -> tuple[Any, Any]:
     """The loss and its slope share the exponentials."""
-    e, places, picked = _exponentials(logits, labels)
+    e, axis, places, picked = _exponentials(logits, labels)
     n = len(places) or 1
-    total = _add.reduce(e, axis=1, keepdims=True)
+    total = numpy.add.reduce(e, axis=axis, keepdims=True)
     e /= total * n
     e.reshape(-1)[places] -= 1 / n
     lost = numpy.log(total).reshape(-1)
     lost -= picked
-    loss = _add.reduce(lost) / n
-    return loss, e if e.ndim == logits.ndim else e.reshape(logits.shape)
+    slope = e if axis else e.T
+    return numpy.add.reduce(lost) / n, slope if logits.ndim == 2 else slope.reshape(logits.shape)
 
 
 def _cross_entropy_slope(logits: Any, labels: Any) -> Any:

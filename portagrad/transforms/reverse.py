@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from heapq import heapify, heappop, heappush
 from typing import Any
 
 from portagrad.backend import BY_TYPE, KIND
 from portagrad.errors import Error, LeakedTraceError, NonDifferentiableError
-from portagrad.op import Abstract, Op
+from portagrad.op import Abstract, Op, define
 from portagrad.recipe import Recipe, recipe
 from portagrad.tensor import CONSTANT, Tensor, backend_of, constants, describe
 from portagrad.trace import Trace, Traced, kernel_for, new_level, raw_namespace
@@ -105,52 +106,7 @@ class ReverseTrace(Trace):
         self.mode = mode
 
     def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
-        values = []
-        parents = []
-        active = complex_ = 0
-        bit = 1
-        for a in args:
-            if isinstance(a, Traced):
-                trace = a.trace
-                if trace is self:
-                    node = a.payload
-                    parents.append(node)
-                    active |= bit
-                    complex_ |= node.kind
-                    a = a.value
-                elif trace is CONSTANT:
-                    a = a.value
-            values.append(a)
-            bit <<= 1
-        if not self.open:
-            raise LeakedTraceError(leaked(op, self))
-        try:
-            kernel = op.kernels[tuple(map(type, values))]
-        except KeyError:
-            kernel = kernel_for(op, values)
-        byproduct = None
-        if kernel.record is None:
-            y = kernel.run(*values, **params)
-        else:
-            y, byproduct = kernel.record(*values, **params)
-        if _pauses and paused(self):
-            return constants(op, y)
-        live = active & op.live
-        if live != active:
-            if not live or op.several:
-                return self.without_rule(op, args, y)
-            parents = [a.payload for i, a in enumerate(args) if live >> i & 1]
-        if not op.several:
-            dtype = y.dtype
-            kind = KIND[dtype] if kernel.xp is None else kernel.xp.kinds[dtype]
-            if not kind:
-                return constants(op, y)
-            key = (self.mode, live, (complex_ | kind) > 1)
-            made = op.recipes.get(key) or recipe(op, *key)
-            saved = made.save(values, y, parents, byproduct)
-            xp = None if kernel.xp else y.__array_namespace__()
-            return Tensor(self, y, Node(made, parents, saved, params, xp, y.shape, dtype, kind))
-        return self.several(op, values, params, y, live, parents, complex_ > 1)
+        return (_RECORD.get(len(args)) or _RECORD[0])(self, op, args, params)
 
     def several(
         self, op: Op, values: Any, params: Any, y: Any, live: int, parents: Any, complex_: bool
@@ -316,3 +272,73 @@ def leaked(op: Op, trace: Trace) -> str:
         f"a differentiated function, in a global or an attribute. Return it from the function instead "
         f"(has_aux=True), or keep pg.stop_gradient(x)"
     )
+
+
+# How a reverse trace processes an op. It is the hot path of eager mode, and loops over one, two or three arguments
+# would take a good part of its time: so it is written out for up to four, from this one text.
+_RECORD_SOURCE = """
+def record(self, op, args, params):
+    ({arguments}) = args
+    parents = []
+    active = complex_ = 0
+    {unwrapping}
+    if not self.open:
+        raise LeakedTraceError(leaked(op, self))
+    kernel = op.kernels.get(({types})) or kernel_for(op, ({arguments}))
+    byproduct = None
+    if kernel.record is not None:
+        y, byproduct = kernel.record({arguments} **params)
+    elif params:
+        y = kernel.run({arguments} **params)
+    else:
+        y = kernel.run({arguments})
+    if pauses and paused(self):
+        return constants(op, y)
+    live = active & op.live
+    if live != active:
+        if not live or op.several:
+            return self.without_rule(op, args, y)
+        parents = [a.payload for i, a in enumerate(args) if live >> i & 1]
+    if op.several:
+        return self.several(op, ({arguments}), params, y, live, parents, complex_ > 1)
+    dtype = y.dtype
+    kind = KIND[dtype] if kernel.xp is None else kernel.xp.kinds[dtype]
+    if not kind:
+        return constants(op, y)
+    key = (self.mode, live, (complex_ | kind) > 1)
+    made = op.recipes.get(key) or recipe(op, *key)
+    saved = made.save(({arguments}), y, parents, byproduct)
+    xp = y.__array_namespace__() if kernel.xp is None else None
+    return Tensor(self, y, Node(made, parents, saved, params, xp, y.shape, dtype, kind))
+"""
+_UNWRAPPING = """
+    if isinstance({a}, Traced):
+        trace = {a}.trace
+        if trace is self:
+            node = {a}.payload
+            parents.append(node)
+            active |= {bit}
+            complex_ |= node.kind
+            {a} = {a}.value
+        elif trace is CONSTANT:
+            {a} = {a}.value
+"""
+
+
+def _record(count: int) -> Callable[..., Any]:
+    """`ReverseTrace.process` for `count` arguments, or for any number if that is 0."""
+    names = [f"a{i}" for i in range(count)]
+    if count:
+        unwrapping = "".join(_UNWRAPPING.format(a=a, bit=1 << i) for i, a in enumerate(names)).strip()
+    else:
+        one = textwrap.indent(_UNWRAPPING.format(a="a", bit="1 << i").rstrip(), "    ")
+        unwrapping = f"for i, a in enumerate(args):{one}\n        values[i] = a"
+    source = _RECORD_SOURCE.format(
+        arguments="".join(f"{a}, " for a in names) if count else "*values, ",
+        types="".join(f"type({a}), " for a in names) if count else "*map(type, values), ",
+        unwrapping=unwrapping,
+    )
+    return define(source, "record", {**globals(), "pauses": _pauses})
+
+
+_RECORD = {count: _record(count) for count in range(5)}
