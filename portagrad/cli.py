@@ -129,13 +129,30 @@ def _check(typer: Any) -> Any:
         ] = None,
         debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     ) -> None:
-        """Check on this machine that every op has the same gradients on every device."""
+        """Check on this machine that gradients are right, and the same on every device.
+
+        First and second order, of typical functions. Exits with 1 if one is not.
+        """
         with _errors_as_lines(typer, debug):
             from portagrad.testing import check_devices
 
             chosen = [name.strip() for given in devices or () for name in given.split(",") if name.strip()]
-            rows = check_devices(chosen or None)
-            print(rows)
+            found = check_devices(chosen or None)
+            rows = [
+                (
+                    row.device,
+                    row.function,
+                    row.status,
+                    f"{row.error:.1e}" if row.error >= 0 else "-",
+                    row.message,
+                )
+                for row in found
+            ]
+            _print_table(("device", "function", "result", "error", ""), rows)
+            bad = sum(row.status != "ok" for row in found)
+            print(f"{len(found) - bad} of {len(found)} checks passed")
+            if bad:
+                raise typer.Exit(FAILED)
 
     return check
 
@@ -170,7 +187,11 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console()
-    if not console.is_terminal:
-        # Not cut to the 80 columns that Rich takes for a pipe, so that the lines can be searched.
-        console = Console(width=Console(width=10_000).measure(table).maximum)
-    console.print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    # Not cut to the 80 columns that Rich takes for a pipe, nor padded, so that the lines can be searched.
+    wide = Console(width=Console(width=10_000).measure(table).maximum)
+    with wide.capture() as captured:
+        wide.print(table)
+    print("\n".join(line.strip() for line in captured.get().strip().splitlines()))

@@ -105,8 +105,8 @@ class Standardization:
         ----------
         inputs : array, shape (examples, ...)
         by : str
-            ``"features"``: each feature by its own mean and standard deviation, a constant one by the scale 1;
-            right where features differ in unit. ``"whole"``: all by one mean and one deviation, right for
+            ``"features"``: each feature by its own mean and standard deviation, a constant one by the scale
+            1; right where features differ in unit. ``"whole"``: all by one mean and one deviation, right for
             images, whose rarely lit pixels would else be blown up. ``"none"``: nothing is changed.
         """
         flat = inputs.reshape(len(inputs), -1)

@@ -129,7 +129,7 @@ def _functions(dtype: str) -> Iterator[tuple[str, Callable[..., Any], tuple[Any,
 
     net = {"w1": normal(4, 8), "b1": normal(8), "w2": normal(8, 3) / 3, "b2": normal(3)}
     first_order: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
-        ("network", _network, (net, normal(6, 4), rng.integers(0, 3, 6))),
+        ("network", _network, (net, normal(6, 4), rng.integers(0, 3, 6, dtype=np.int32))),
         ("products", _products, (normal(3, 4), normal(4, 3), normal(3))),
         ("reductions", _reductions, (normal(3, 4),)),
         ("indexing", _indexing, (normal(4, 3), normal(3))),

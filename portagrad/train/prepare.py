@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Inputs, shape (examples, features), in the training dtype, and their classes, int32, which every library has."""
+    """Inputs, shape (examples, features), in the training dtype, and their classes, int32."""
 
     inputs: Array
     labels: Array
@@ -90,7 +90,7 @@ def prepare(config: DataConfig, key: random.Key, dtype: str = "float32") -> Prep
         if not np.isfinite(inputs).all():
             row, column = np.argwhere(~np.isfinite(inputs))[0].tolist()
             raise DataError(f"{config.path}: feature {column} is beyond the range of {dtype} (example {row})")
-        return Examples(inputs, data.labels.astype(np.int32))
+        return Examples(inputs, data.labels.astype(np.int32))  # which every library has
 
     return Prepared(
         ready(train),
