@@ -32,7 +32,7 @@ from portagrad.transforms.check import check_finite
 from portagrad.transforms.custom import checkpoint, custom_jvp, custom_vjp, stop_gradient
 from portagrad.transforms.gradient import grad, value_and_grad, vjp
 from portagrad.transforms.matrices import hessian, hvp, jacfwd, jacobian, jacrev
-from portagrad.transforms.reverse import no_grad
+from portagrad.transforms.record import no_grad
 from portagrad.transforms.tangent import jvp, linearize
 from portagrad.transforms.tape import tensor
 from portagrad.transforms.tree import to_device

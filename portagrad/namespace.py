@@ -11,12 +11,13 @@ from portagrad.backend import Backend
 from portagrad.device import Device, current_device, device
 from portagrad.docstring import described
 from portagrad.errors import BackendUnavailableError
+from portagrad.kernel import raw_namespace
 from portagrad.op import TABLE, define
 from portagrad.ops.creation import CREATION
 from portagrad.ops.data_type import DTYPE_FUNCTIONS
 from portagrad.ops.manipulation import broadcast_shapes
 from portagrad.tensor import Tensor, backend_of, hold, raw
-from portagrad.trace import Traced, apply, public, raw_namespace
+from portagrad.trace import Traced, apply, public
 
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),

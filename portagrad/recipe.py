@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from portagrad.backend import BY_TYPE
+from portagrad.kernel import RawNamespace
 from portagrad.op import Abstract, Op, define, names_of
-from portagrad.trace import RawNamespace, Traced, evaluate
+from portagrad.trace import Traced, evaluate
 
 
 class Recipe:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (
     *("errors", "backend", "config", "device"),
-    *("op", "docstring", "ops", "trace", "recipe", "tensor", "namespace"),
+    *("op", "docstring", "ops", "kernel", "trace", "recipe", "tensor", "namespace"),
     *("transforms", "compile", "random", "testing", "nn", "optim", "data", "train", "cli"),
 )
 """The layout: each imports only what comes before it; docs/design.md says why."""

@@ -7,7 +7,8 @@ from contextlib import nullcontext
 from typing import Any
 
 from portagrad.backend import BY_TYPE, KIND
-from portagrad.trace import Traced, raw_namespace
+from portagrad.kernel import raw_namespace
+from portagrad.trace import Traced
 from portagrad.transforms.tree import flatten, unflatten
 
 _NUMBERS = (float, int, bool)  # exactly: NumPy's float64 is a float that promotes

@@ -10,13 +10,13 @@ import numpy as np
 
 from portagrad.backend import BY_TYPE, KIND
 from portagrad.device import Device, device
+from portagrad.kernel import native, raw_namespace
 from portagrad.namespace import function
 from portagrad.op import TABLE, Op
 from portagrad.tensor import CONSTANT, Tensor
 from portagrad.testing.arrays import beside, difference, dtype_name, host, place
 from portagrad.testing.draws import Call, draws
 from portagrad.testing.gradients import check_grads, check_pullback
-from portagrad.trace import native, raw_namespace
 from portagrad.transforms.gradient import vjp
 from portagrad.transforms.tree import flatten, unflatten
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from portagrad.backend import KIND
 from portagrad.errors import NonFiniteError
+from portagrad.kernel import namespace
 from portagrad.op import Op
 from portagrad.tensor import CONSTANT, Tensor, describe, hold, raw
 from portagrad.trace import Trace, Traced, evaluate
-from portagrad.transforms.reverse import namespace
 from portagrad.transforms.tree import is_array, lowered, tree_map
 
 

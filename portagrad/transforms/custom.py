@@ -8,9 +8,10 @@ from typing import Any
 
 from portagrad.backend import KIND
 from portagrad.errors import Error, NonDifferentiableError
+from portagrad.kernel import Kernel
 from portagrad.op import Op
 from portagrad.tensor import CONSTANT, Tensor, hold
-from portagrad.trace import Kernel, Traced, apply
+from portagrad.trace import Traced, apply
 from portagrad.transforms.gradient import array, vjp
 from portagrad.transforms.reverse import zeros
 from portagrad.transforms.tangent import jvp

@@ -7,11 +7,12 @@ from typing import Any
 
 from portagrad.backend import KIND
 from portagrad.errors import LeakedTraceError
+from portagrad.kernel import namespace
 from portagrad.op import Op
 from portagrad.recipe import recipe
 from portagrad.tensor import CONSTANT, Tensor, constants, hold
 from portagrad.trace import Trace, Traced, kernel_for
-from portagrad.transforms.reverse import leaked, namespace, refuse_without_rule
+from portagrad.transforms.record import leaked, refuse_without_rule
 
 
 class ForwardTrace(Trace):

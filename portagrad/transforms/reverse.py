@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from portagrad.backend import BY_TYPE, KIND
-from portagrad.errors import Error, LeakedTraceError, NonDifferentiableError
-from portagrad.op import Abstract, Op, define
-from portagrad.recipe import Recipe, recipe
-from portagrad.tensor import CONSTANT, Tensor, backend_of, constants, describe
-from portagrad.trace import Trace, Traced, kernel_for, new_level, raw_namespace
+from portagrad.backend import KIND
+from portagrad.errors import LeakedTraceError
+from portagrad.kernel import NAMESPACE, namespace
+from portagrad.recipe import Recipe
+from portagrad.tensor import Tensor, backend_of
 
 _indices = itertools.count()
-_paused: ContextVar[int] = ContextVar("paused", default=-1)
-_pauses: list[None] = []  # one for each `no_grad` entered and not left, in any thread: cheap to test
-
-
-@contextlib.contextmanager
-def no_grad() -> Iterator[None]:
-    """Record nothing in this block for the transforms that are open where it begins.
-
-    Its results are constants to them and to the tape; a transform opened inside differentiates as always.
-
-    Examples
-    --------
-    >>> x = pg.tensor(np.asarray([1.0, 2.0]), requires_grad=True)
-    >>> with pg.no_grad():
-    ...     y = x * 2
-    >>> y.requires_grad
-    False
-    """
-    token = _paused.set(new_level())
-    _pauses.append(None)  # atomic, as no `+= 1` is
-    try:
-        yield
-    finally:
-        _pauses.pop()
-        _paused.reset(token)
-
-
-def paused(trace: Trace) -> bool:
-    """Whether `no_grad` holds for a trace, here."""
-    return bool(_pauses) and trace.level <= _paused.get()
 
 
 class Node:
@@ -96,64 +62,6 @@ def leaf(value: Any) -> Node:
     return Node(None, (), None, None, None, value.shape, value.dtype, KIND[value.dtype])
 
 
-class ReverseTrace(Trace):
-    """Records, for each op on its values, what the pullback needs."""
-
-    __slots__ = ("mode",)
-
-    def __init__(self, mode: str = "pull") -> None:
-        super().__init__()
-        self.mode = mode
-
-    def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
-        return (_RECORD.get(len(args)) or _RECORD[0])(self, op, args, params)
-
-    def several(
-        self, op: Op, values: Any, params: Any, y: Any, live: int, parents: Any, complex_: bool
-    ) -> Any:
-        """Results of an op with several outputs: a node for the op, and one for each result."""
-        if any(isinstance(part, Traced) and part.trace.level >= self.level for part in y):
-            raise Error(
-                f"{op.name}: closes over a value that is being differentiated, whose gradient would be lost; "
-                f"pass it as an argument"
-            )
-        made = recipe(op, self.mode, live, complex_ or any(KIND[part.dtype] > 1 for part in y))
-        xp = namespace(y[0]) if isinstance(y[0], Traced) else None
-        saved = made.save(values, y, parents)
-        hub = Node(made, parents, saved, params, xp, None, [Abstract(part) for part in y], 0)
-        results = []
-        for i, part in enumerate(y):
-            if KIND[part.dtype]:
-                pick = Node(PICK, (hub,), (i, len(y)), None, None, part.shape, part.dtype, KIND[part.dtype])
-                results.append(Tensor(self, part, pick))
-            else:
-                results.append(part if isinstance(part, Tensor) else Tensor(CONSTANT, part))
-        return op.result(*results)
-
-    def without_rule(self, op: Op, args: tuple[Any, ...], y: Any) -> Any:
-        """Results that do not depend on the active arguments, or have no derivative."""
-        refuse_without_rule(op, args, y, self)
-        return constants(op, y)
-
-
-def refuse_without_rule(op: Op, args: Any, y: Any, trace: Trace) -> None:
-    """A gradient is never dropped silently: a floating result of an op without a rule is an error."""
-    for i, a in enumerate(args):
-        if isinstance(a, Traced) and a.trace is trace:
-            rule = op.pulls[0 if op.starred else i]
-            parts = y if isinstance(y, tuple) else (y,)
-            if rule is None and any(KIND[part.dtype] for part in parts):
-                raise NonDifferentiableError(
-                    f"{op.name}: has no derivative with respect to argument {i + 1} ({describe(a)}); "
-                    f"pass pg.stop_gradient(x) if none is wanted"
-                )
-
-
-def namespace(x: Any) -> Any:
-    """The `xp` a rule gets: portagrad's own for tensors, the backend's for raw arrays."""
-    return NAMESPACE[type(x)] or x.__array_namespace__()
-
-
 class _Parts(list[Any]):
     """Cotangents of the several outputs of one op, None where nothing arrived."""
 
@@ -177,16 +85,6 @@ def _freed(g: Any, saved: Any, params: Any, xp: Any) -> Any:
     )
 
 
-class _Namespaces(dict[type, Any]):
-    """Raw namespaces by array type; None for tensors, which know their own."""
-
-    def __missing__(self, key: type) -> Any:
-        backend = BY_TYPE[key]
-        self[key] = found = raw_namespace(backend) if backend else None
-        return found
-
-
-NAMESPACE = _Namespaces()
 PICK = Recipe(lambda v, y, nodes: (), _pick)
 FREED = Recipe(lambda v, y, nodes: (), _freed)
 
@@ -263,82 +161,3 @@ def unbroadcast(g: Any, shape: tuple[int, ...], xp: Any) -> Any:
         g = xp.sum(g, axis=axes, keepdims=True)
     g = xp.reshape(g, tuple(g.shape[extra:]))
     return g if tuple(g.shape) == shape else xp.broadcast_to(g, shape)
-
-
-def leaked(op: Op, trace: Trace) -> str:
-    """The message for a tensor used after its transform has ended."""
-    return (
-        f"{op.name}: an argument belongs to a {type(trace).__name__} that has ended; it was kept from inside "
-        f"a differentiated function, in a global or an attribute. Return it from the function instead "
-        f"(has_aux=True), or keep pg.stop_gradient(x)"
-    )
-
-
-# How a reverse trace processes an op. It is the hot path of eager mode, and loops over one, two or three arguments
-# would take a good part of its time: so it is written out for up to four, from this one text.
-_RECORD_SOURCE = """
-def record(self, op, args, params):
-    ({arguments}) = args
-    parents = []
-    active = complex_ = 0
-    {unwrapping}
-    if not self.open:
-        raise LeakedTraceError(leaked(op, self))
-    kernel = op.kernels.get(({types})) or kernel_for(op, ({arguments}))
-    byproduct = None
-    if kernel.record is not None:
-        y, byproduct = kernel.record({arguments} **params)
-    elif params:
-        y = kernel.run({arguments} **params)
-    else:
-        y = kernel.run({arguments})
-    if pauses and paused(self):
-        return constants(op, y)
-    live = active & op.live
-    if live != active:
-        if not live or op.several:
-            return self.without_rule(op, args, y)
-        parents = [a.payload for i, a in enumerate(args) if live >> i & 1]
-    if op.several:
-        return self.several(op, ({arguments}), params, y, live, parents, complex_ > 1)
-    dtype = y.dtype
-    kind = KIND[dtype] if kernel.xp is None else kernel.xp.kinds[dtype]
-    if not kind:
-        return constants(op, y)
-    key = (self.mode, live, (complex_ | kind) > 1)
-    made = op.recipes.get(key) or recipe(op, *key)
-    saved = made.save(({arguments}), y, parents, byproduct)
-    xp = y.__array_namespace__() if kernel.xp is None else None
-    return Tensor(self, y, Node(made, parents, saved, params, xp, y.shape, dtype, kind))
-"""
-_UNWRAPPING = """
-    if isinstance({a}, Traced):
-        trace = {a}.trace
-        if trace is self:
-            node = {a}.payload
-            parents.append(node)
-            active |= {bit}
-            complex_ |= node.kind
-            {a} = {a}.value
-        elif trace is CONSTANT:
-            {a} = {a}.value
-"""
-
-
-def _record(count: int) -> Callable[..., Any]:
-    """`ReverseTrace.process` for `count` arguments, or for any number if that is 0."""
-    names = [f"a{i}" for i in range(count)]
-    if count:
-        unwrapping = "".join(_UNWRAPPING.format(a=a, bit=1 << i) for i, a in enumerate(names)).strip()
-    else:
-        one = textwrap.indent(_UNWRAPPING.format(a="a", bit="1 << i").rstrip(), "    ")
-        unwrapping = f"for i, a in enumerate(args):{one}\n        values[i] = a"
-    source = _RECORD_SOURCE.format(
-        arguments="".join(f"{a}, " for a in names) if count else "*values, ",
-        types="".join(f"type({a}), " for a in names) if count else "*map(type, values), ",
-        unwrapping=unwrapping,
-    )
-    return define(source, "record", {**globals(), "pauses": _pauses})
-
-
-_RECORD = {count: _record(count) for count in range(5)}

@@ -11,7 +11,8 @@ from portagrad.errors import SavedValueMutatedError
 from portagrad.op import Op
 from portagrad.recipe import Recipe
 from portagrad.tensor import Tensor, describe
-from portagrad.transforms.reverse import PICK, ReverseTrace
+from portagrad.transforms.record import ReverseTrace
+from portagrad.transforms.reverse import PICK
 
 
 class WatchfulTrace(ReverseTrace):

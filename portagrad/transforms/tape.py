@@ -10,7 +10,8 @@ from portagrad.namespace import asarray
 from portagrad.tensor import Tensor, hold
 from portagrad.trace import Traced
 from portagrad.transforms.gradient import array, cotangent, ones, scalar
-from portagrad.transforms.reverse import Node, ReverseTrace, paused, sweep
+from portagrad.transforms.record import ReverseTrace, paused
+from portagrad.transforms.reverse import Node, sweep
 from portagrad.transforms.tree import bare, differentiable
 
 
