@@ -280,9 +280,10 @@ def vjp(f: Callable[..., Any], *xs: Any, has_aux: bool = False) -> Any:
             raise TypeError(f"pullback: the cotangent has structure {its}, the result {structure}")
         seeds = []
         for c, value, node in zip(given, outs, nodes, strict=True):
-            c = cotangent(c, value)
-            if node is not None:
-                seeds.append((node, c))
+            if is_array(value):  # else it is a constant that is no array, and so is its cotangent
+                c = cotangent(c, value)
+                if node is not None:
+                    seeds.append((node, c))
         return tuple(inputs.gather(sweep(seeds)))
 
     value = unflatten(structure, [inputs.outer(x) for x in outs])

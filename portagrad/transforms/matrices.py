@@ -15,7 +15,7 @@ from portagrad.trace import apply
 from portagrad.transforms.gradient import grad, ones, positions, vjp
 from portagrad.transforms.reverse import zeros
 from portagrad.transforms.tangent import jvp, linearize
-from portagrad.transforms.tree import flatten, unflatten
+from portagrad.transforms.tree import differentiable, flatten, is_array, tree_map, unflatten, wrapped
 
 
 def _units(x: Any) -> list[Any]:
@@ -42,13 +42,20 @@ class _Shape:
 def _partial(f: Callable[..., Any], args: Sequence[Any], wanted: Sequence[int]) -> Callable[..., Any]:
     """`f` as a function of the wanted arguments, the others fixed."""
 
+    fixed = [arg if i in wanted else tree_map(wrapped, arg) for i, arg in enumerate(args)]
+
     def of_wanted(*xs: Any) -> Any:
-        full = list(args)
+        full = list(fixed)
         for i, x in zip(wanted, xs, strict=True):
             full[i] = x
         return f(*full)
 
     return of_wanted
+
+
+def _array(name: str, x: Any) -> Any:
+    """A leaf as an array: a Python float may stand for one."""
+    return x if is_array(x) else differentiable(x, name, "an argument")
 
 
 def _matrix(name: str, rows: bool) -> Callable[..., Callable[..., Any]]:
@@ -58,7 +65,7 @@ def _matrix(name: str, rows: bool) -> Callable[..., Callable[..., Any]]:
         @functools.wraps(f)
         def jacobian_of(*args: Any) -> Any:
             wanted = positions(name, argnums, len(args))
-            xs = tuple([args[i] for i in wanted])
+            xs = tuple([tree_map(functools.partial(_array, name), args[i]) for i in wanted])
             g = _partial(f, args, wanted)
             y, through = vjp(g, *xs) if rows else linearize(g, *xs)
             ins, inner = flatten(xs)
@@ -182,7 +189,7 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
     def jacobian_of(*args: Any) -> Any:
         wanted = positions("jacobian", argnums, len(args))
         inputs = sum(_size(x) for i in wanted for x in flatten(args[i])[0])
-        results = sum(_size(y) for y in flatten(f(*args))[0])
+        results = sum(_size(y) for y in flatten(f(*tree_map(wrapped, args)))[0])
         return (jacfwd if inputs < results else jacrev)(f, argnums)(*args)
 
     return jacobian_of

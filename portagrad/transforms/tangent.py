@@ -147,7 +147,7 @@ def linearize(f: Callable[..., Any], *xs: Any) -> Any:
                         t = node.recipe.run(given, node.saved, node.params, xp)
                 moved[node] = t if node.shape is None else settle_tangent(t, node)
         out = [
-            zeros(value, value) if node is None else moved[node]
+            moved[node] if node is not None else zeros(value, value) if is_array(value) else 0.0
             for node, value in zip(ends, values, strict=True)
         ]
         return unflatten(structure, [inputs.outer(x) for x in out])
