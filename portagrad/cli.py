@@ -11,13 +11,13 @@ from portagrad.errors import BackendUnavailableError, CheckpointError, ConfigErr
 
 # Exit codes: the run failed; the command, the configuration or the data are wrong; Ctrl-C (128 + SIGINT).
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
-_EXTRA = ("typer", "rich", "matplotlib", "safetensors")
+EXTRA = ("typer", "rich", "matplotlib", "safetensors")
 _WRONG_INPUT = (ConfigError, DataError, CheckpointError, BackendUnavailableError)
 
 
 def main() -> None:
     """Run the command line; the console script `portagrad`."""
-    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         print(
             f"portagrad: the command line needs {' and '.join(missing)}, not installed here: "
