@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from portagrad.backend import BY_TYPE, Backend, Kinds
+from portagrad.backend import BY_TYPE, KIND, Backend, Kinds
 from portagrad.device import device_of as place_of
 from portagrad.errors import BackendUnavailableError, DeviceMismatchError, OutOfMemoryError
 from portagrad.op import TABLE, Op
@@ -15,17 +15,21 @@ from portagrad.op import TABLE, Op
 class Kernel:
     """How an op runs on arguments of given types.
 
-    ``run(*args, **params)`` evaluates; ``xp`` is what rules get there, None where some argument is traced.
-    Where the adapter has a kernel for the op and its by-product, ``record`` gives both, for reverse mode.
+    ``run(*args, **params)`` evaluates; ``traced`` tells whether some argument is. ``kinds`` is `KIND`, for the
+    results' dtypes. Where the adapter has a kernel for the op and its by-product, ``record`` gives both, for reverse mode.
     """
 
-    __slots__ = ("record", "run", "xp")
+    __slots__ = ("kinds", "record", "run", "traced")
 
     def __init__(
-        self, run: Callable[..., Any], xp: RawNamespace | None, record: Callable[..., Any] | None = None
+        self,
+        run: Callable[..., Any],
+        space: RawNamespace | None = None,
+        record: Callable[..., Any] | None = None,
     ) -> None:
         self.run = run
-        self.xp = xp
+        self.traced = space is None
+        self.kinds: Any = KIND if space is None else space.kinds
         self.record = record
 
 

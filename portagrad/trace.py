@@ -108,7 +108,7 @@ def kernel_for(op: Op, args: Any) -> Kernel:
         return op.kernels[types]  # type: ignore[no-any-return]
     except KeyError:
         if any(isinstance(a, Traced) for a in args):
-            kernel = Kernel(lambda *args, **params: apply(op, args, params), None)
+            kernel = Kernel(lambda *args, **params: apply(op, args, params))
         else:
             kernel = resolve(op, args)
         op.kernels[types] = kernel

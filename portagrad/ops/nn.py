@@ -9,7 +9,7 @@ ALONG = (case((2, 3)), case((2, 3), axis=0), case((4,)), case((2, 3, 2), axis=1)
 
 
 def linear_x(g: Any, w: Any, xp: Any) -> Any:
-    return g @ xp.matrix_transpose(w)
+    return xp.matmul(g, xp.matrix_transpose(w))
 
 
 def linear_w(g: Any, x: Any, xp: Any) -> Any:
@@ -17,7 +17,7 @@ def linear_w(g: Any, x: Any, xp: Any) -> Any:
     if len(x.shape) != 2:
         x = xp.reshape(x, (-1, x.shape[-1]))
         g = xp.reshape(g, (-1, g.shape[-1]))
-    return xp.matrix_transpose(x) @ g
+    return xp.matmul(xp.matrix_transpose(x), g)
 
 
 def linear_b(g: Any, xp: Any) -> Any:

@@ -140,4 +140,4 @@ _GUARDED = _Guarded()
 
 def guarded(xs: Sequence[Any]) -> bool:
     """Whether some of these arrays need their device made current."""
-    return any(map(_GUARDED.__getitem__, map(type, xs)))
+    return any(map(_GUARDED.__getitem__, set(map(type, xs))))

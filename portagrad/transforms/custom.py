@@ -71,7 +71,7 @@ class _Plain(dict[Any, Kernel]):
     """Kernels of an op whose forward runs as it is on whatever values there are."""
 
     def __init__(self, forward: Callable[..., Any]) -> None:
-        self.kernel = Kernel(forward, None)
+        self.kernel = Kernel(forward)
 
     def __missing__(self, types: Any) -> Kernel:
         return self.kernel

@@ -55,7 +55,8 @@ class ReverseTrace(Trace):
     __slots__ = ("mode",)
 
     def __init__(self, mode: str = "pull") -> None:
-        super().__init__()
+        self.level = new_level()
+        self.open = True
         self.mode = mode
 
     def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
@@ -139,18 +140,17 @@ def record(self, op, args, params):
     if op.several:
         return self.several(op, ({arguments}), params, y, live, parents, complex_ > 1)
     dtype = y.dtype
-    kind = KIND[dtype] if kernel.xp is None else kernel.xp.kinds[dtype]
+    kind = kernel.kinds[dtype]
     if not kind:
         return constants(op, y)
     key = (self.mode, live, (complex_ | kind) > 1)
     made = op.recipes.get(key) or recipe(op, *key)
     saved = made.save(({arguments}), y, parents, byproduct)
-    xp = y.__array_namespace__() if kernel.xp is None else None
+    xp = y.__array_namespace__() if kernel.traced else None
     return Tensor(self, y, Node(made, parents, saved, params, xp, y.shape, dtype, kind))
 """
 _RECORD_NAMES = {
     "CONSTANT": CONSTANT,
-    "KIND": KIND,
     "LeakedTraceError": LeakedTraceError,
     "Node": Node,
     "Tensor": Tensor,
