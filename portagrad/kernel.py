@@ -15,8 +15,9 @@ from portagrad.op import TABLE, Op
 class Kernel:
     """How an op runs on arguments of given types.
 
-    ``run(*args, **params)`` evaluates; ``traced`` tells whether some argument is. ``kinds`` is `KIND`, for the
-    results' dtypes. Where the adapter has a kernel for the op and its by-product, ``record`` gives both, for reverse mode.
+    ``run(*args, **params)`` evaluates; ``traced`` tells whether some argument is. ``kinds`` is `KIND`, for
+    the results' dtypes. Where the adapter has a kernel for the op and its by-product, ``record`` gives both,
+    for reverse mode.
     """
 
     __slots__ = ("kinds", "record", "run", "traced")
@@ -37,7 +38,8 @@ class RawNamespace:
     """A backend's namespace as rules see it on raw arrays: its kernels, found once, by attribute.
 
     ``kinds`` is `KIND` for this library's dtypes alone, a plain dictionary. ``guard`` makes an array's device
-    current where the library's device is ambient, else None.
+    current where the library's device is ambient, else None; ``watched`` tells whether a rule needs it, or
+    has to explain exhausted memory.
     """
 
     def __init__(self, backend: Backend, prefix: str = "") -> None:
@@ -46,6 +48,7 @@ class RawNamespace:
         self.kinds = Kinds()
         self.device_of = backend.device_of
         self.ones_: dict[Any, Any] = {}
+        self.watched = backend.guard is not None or bool(backend.out_of_memory)
         self.guard = backend.guard and (lambda x: backend.guard(backend.device_of(x)))  # type: ignore[misc]
 
     def one(self, like: Any) -> Any:
@@ -197,14 +200,21 @@ def _guarded(op: Op, run: Callable[..., Any], backend: Backend) -> Callable[...,
             with guard(device):
                 return run(*args, **params)
         except backend.out_of_memory as error:
-            given = "\n".join(f"  {line}" for line in _describe(op, args))
-            place = place_of(next(a for a in args if BY_TYPE[type(a)] is not None))
-            raise OutOfMemoryError(
-                f"{op.name}: out of memory on {place}\n{given}\n{error}\n"
-                f"use a smaller batch, or pg.checkpoint to keep fewer intermediate values"
-            ) from error
+            named = list(zip(_names(op, args), args, strict=True))
+            raise out_of_memory(op.name, named, error) from error
 
     return guarded
+
+
+def out_of_memory(what: str, args: Sequence[tuple[str, Any]], error: BaseException) -> OutOfMemoryError:
+    """The error for a device whose memory is exhausted: the op, its arguments, and the way out."""
+    arrays = [(name, a) for name, a in args if BY_TYPE[type(a)] is not None]
+    place = place_of(arrays[0][1]) if arrays else "the device"
+    lines = "".join(f"  {line}\n" for line in _describe(arrays))
+    return OutOfMemoryError(
+        f"{what}: out of memory on {place}\n{lines}{error}\n"
+        f"use a smaller batch, or pg.checkpoint to keep fewer intermediate values"
+    )
 
 
 def _names(op: Op, args: Sequence[Any]) -> list[str]:
@@ -213,13 +223,12 @@ def _names(op: Op, args: Sequence[Any]) -> list[str]:
     return list(op.arrays[: len(args)])
 
 
-def _describe(op: Op, args: Sequence[Any]) -> list[str]:
-    """One line per array argument: library, dtype, shape, device."""
+def _describe(arrays: Sequence[tuple[str, Any]]) -> list[str]:
+    """One line per array: library, dtype, shape, device."""
     lines = []
-    for name, a in zip(_names(op, args), args, strict=True):
-        backend = BY_TYPE[type(a)]
-        if backend is not None:
-            lines.append(f"{name}: {backend.name} {a.dtype} {tuple(a.shape)} on {place_of(a)}")
+    for name, a in arrays:
+        place = place_of(a)
+        lines.append(f"{name}: {place.backend.name} {a.dtype} {tuple(a.shape)} on {place}")
     return lines
 
 
@@ -227,7 +236,7 @@ def _mismatch(op: Op, args: Sequence[Any]) -> str:
     arrays = [(name, a) for name, a in zip(_names(op, args), args, strict=True) if BY_TYPE[type(a)]]
     target = arrays[0][1]
     other = next(name for name, a in arrays[1:] if place_of(a) != place_of(target))
-    lines = "\n".join(f"  {line}" for line in _describe(op, args))
+    lines = "\n".join(f"  {line}" for line in _describe(arrays))
     return (
         f"{op.name}: arguments live on different devices\n{lines}\n"
         f'move one of them, for example pg.to_device({other}, "{place_of(target)}")'

@@ -40,6 +40,7 @@ class Namespace:
     and devices are those of the library underneath.
     """
 
+    watched = False
     guard = None  # rules on tensors pass through the dispatch, which makes devices current itself
 
     def __init__(self, backend: Backend, prefix: str = "") -> None:

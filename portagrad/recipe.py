@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from portagrad.backend import BY_TYPE
-from portagrad.kernel import RawNamespace
+from portagrad.kernel import RawNamespace, out_of_memory
 from portagrad.op import Abstract, Op, define, names_of
 from portagrad.trace import Traced, evaluate
 
@@ -18,11 +18,22 @@ class Recipe:
     xp)`` gives the contributions (a tuple over active arguments for a pull, the sum for a push).
     """
 
-    __slots__ = ("run", "save")
+    __slots__ = ("name", "run", "save")
 
-    def __init__(self, save: Callable[..., Any], run: Callable[..., Any]) -> None:
+    def __init__(self, name: str, save: Callable[..., Any], run: Callable[..., Any]) -> None:
+        self.name = name
         self.save = save
         self.run = run
+
+    def run_beside(self, x: Any, g: Any, saved: Any, params: Any, xp: Any) -> Any:
+        """``run`` with the device of `x` current, where the library's device is ambient."""
+        try:
+            if xp.guard is None:
+                return self.run(g, saved, params, xp)
+            with xp.guard(x):
+                return self.run(g, saved, params, xp)
+        except xp.backend.out_of_memory as error:
+            raise out_of_memory(f"{self.name}, its derivative", [("g", x)], error) from error
 
 
 def recipe(op: Op, mode: str, active: int, complex_: bool) -> Recipe:
@@ -63,7 +74,7 @@ class _Writer:
         save = define(
             f"def save(v, y, nodes, byproduct=None): return {gather}", "save", {"Abstract": Abstract}
         )
-        return Recipe(save, run)
+        return Recipe(self.op.name, save, run)
 
     def read(self, name: str) -> str:
         """The expression by which a rule's parameter is handed over, and a note to save what it needs."""

@@ -17,6 +17,8 @@ from portagrad.transforms.reverse import zeros
 from portagrad.transforms.tangent import jvp
 from portagrad.transforms.tree import any_traced, bare, flatten, is_array, tree_map, unflatten, wrapped
 
+_ARRAY = object()  # where a result has an array
+
 
 class _Call:
     """One call of such a function: an op made for it, whose arrays are the leaves of the arguments."""
@@ -28,7 +30,7 @@ class _Call:
         self.leaves = leaves
         self.where = [i for i, x in enumerate(leaves) if is_array(x)]
         self.arrays = tuple([leaves[i] for i in self.where])
-        self.results: Any = None
+        self.results: tuple[Any, list[Any]] = (None, [])
 
     def arguments(self, arrays: Any) -> Any:
         """The arguments, with other arrays for leaves."""
@@ -41,10 +43,17 @@ class _Call:
         """`f` on the arrays, returning its result's leaves."""
 
         def on_arrays(*arrays: Any, xp: Any = None) -> tuple[Any, ...]:
-            outs, self.results = flatten(f(*self.arguments(arrays)))
-            return tuple([bare(x) for x in outs])
+            outs, structure = flatten(f(*self.arguments(arrays)))
+            self.results = structure, [_ARRAY if is_array(x) else x for x in outs]
+            return tuple([bare(x) for x in outs if is_array(x)])
 
         return on_arrays
+
+    def result(self, arrays: Any) -> Any:
+        """A tree like the result, these in the places of its arrays."""
+        structure, leaves = self.results
+        it = iter(arrays)
+        return unflatten(structure, [next(it) if x is _ARRAY else x for x in leaves])
 
     def run(self, pull: Any, push: Any, forward: Callable[..., Any], again: bool) -> Any:
         """Apply the op; `again` tells whether lower traces meet the op again, or what `forward` does."""
@@ -64,7 +73,7 @@ class _Call:
             op.kernels = _Plain(forward)
         outs = apply(op, self.arrays)
         traced = any_traced(self.leaves)
-        return unflatten(self.results, [hold(x) if traced else array(x) for x in outs])
+        return self.result([hold(x) if traced else array(x) for x in outs])
 
 
 class _Plain(dict[Any, Kernel]):
@@ -180,7 +189,7 @@ class custom_vjp:
             return y
 
         def pull(g: Any, leaves: Any) -> Any:
-            cotangents = back(residuals[0], unflatten(call.results, list(map(_held, g))))
+            cotangents = back(residuals[0], call.result(map(_held, g)))
             if not isinstance(cotangents, tuple) or len(cotangents) != len(args):
                 raise TypeError(f"{name}: the backward rule must return a tuple of {len(args)} cotangents")
             parts: list[Any] = []
@@ -241,8 +250,9 @@ class custom_jvp:
         call = _Call(name, self.f, args)
 
         def moved(leaves: Any, ts: Any) -> tuple[Any, ...]:
-            outs = flatten(rule(call.arguments(leaves), call.arguments(ts))[1])[0]
-            return tuple([bare(x) for x in outs])
+            ys, dys = (flatten(part)[0] for part in rule(call.arguments(leaves), call.arguments(ts)))
+            pairs = [(bare(y), bare(dy)) for y, dy in zip(ys, dys, strict=True) if is_array(y)]
+            return tuple([dy if is_array(dy) else zeros(y, y) + dy for y, dy in pairs])
 
         def push(t: Any, leaves: Any) -> Any:
             return moved(leaves, _differentiable_only(leaves, t))

@@ -12,7 +12,7 @@ from portagrad.op import Op
 from portagrad.recipe import recipe
 from portagrad.tensor import CONSTANT, Tensor, constants, hold
 from portagrad.trace import Trace, Traced, kernel_for
-from portagrad.transforms.record import leaked, refuse_without_rule
+from portagrad.transforms.record import leaked, paused, refuse_without_rule
 
 
 class ForwardTrace(Trace):
@@ -38,8 +38,9 @@ class ForwardTrace(Trace):
             values.append(a)
         kernel = kernel_for(op, values)
         y = kernel.run(*values, **params)
-        if not active:
-            refuse_without_rule(op, args, y, self)
+        if not active or paused(self):
+            if not active:
+                refuse_without_rule(op, args, y, self)
             return constants(op, y)
         several = op.several
         parts = y if several else (y,)
@@ -48,7 +49,7 @@ class ForwardTrace(Trace):
             return constants(op, y)
         made = recipe(op, "push", active, max(complex_, *kinds) > 1)
         some = next((x for x in (*parts, *tangents) if isinstance(x, Traced)), parts[0])
-        moved = made.run(tangents, made.save(values, y, ()), params, namespace(some))
+        moved = made.run_beside(some, tangents, made.save(values, y, ()), params, namespace(some))
         results = [
             Tensor(self, part, settle_tangent(t, part)) if kind else hold(part)
             for part, t, kind in zip(parts, moved if several else (moved,), kinds, strict=True)

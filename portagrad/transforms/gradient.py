@@ -68,10 +68,7 @@ class Inputs:
         leaves = []
         for node, value in zip(self.nodes, self.values, strict=True):
             g = found.get(node)
-            if g is None:
-                g = zeros(node, value)
-            elif (space := NAMESPACE[type(g)]) is not None and (own := space.backend.own) is not None:
-                g = own(g)
+            g = zeros(node, value) if g is None else owned(g)
             leaves.append(self.outer(g) if self.traced or not node.shape else g)
         if len(set(map(id, leaves))) < len(leaves):
             leaves = [namespace(g).asarray(g, copy=True) for g in leaves]
@@ -88,6 +85,12 @@ class Inputs:
     def results(self, tree: Any, trace: ReverseTrace) -> Any:
         """What the function returned, without the wrapping of its trace."""
         return tree_map(lambda x: self.outer(lowered(x, trace)), tree)
+
+
+def owned(g: Any) -> Any:
+    """A gradient that its owner may write to, no view that repeats an element."""
+    space = NAMESPACE[type(g)]
+    return g if space is None or space.backend.own is None else space.backend.own(g)
 
 
 def array(x: Any) -> Any:

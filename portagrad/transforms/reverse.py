@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from contextlib import nullcontext
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -68,7 +69,8 @@ class _Parts(list[Any]):
     shape = dtype = None
 
     def __add__(self, other: Any) -> _Parts:
-        return _Parts(b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True))
+        pairs = zip(self, other, strict=True)
+        return _Parts(b if a is None else a if b is None else _sum(a, b) for a, b in pairs)
 
 
 def _pick(g: Any, saved: Any, params: Any, xp: Any) -> Any:
@@ -85,8 +87,8 @@ def _freed(g: Any, saved: Any, params: Any, xp: Any) -> Any:
     )
 
 
-PICK = Recipe(lambda v, y, nodes: (), _pick)
-FREED = Recipe(lambda v, y, nodes: (), _freed)
+PICK = Recipe("pick", lambda v, y, nodes: (), _pick)
+FREED = Recipe("freed", lambda v, y, nodes: (), _freed)
 
 
 def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, Any]:
@@ -98,7 +100,7 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
     pending: dict[Node, Any] = {}
     for node, g in seeds:
         g = settle(g, node)
-        pending[node] = pending[node] + g if node in pending else g
+        pending[node] = _sum(pending[node], g) if node in pending else g
     heap = [(-node.index, node) for node in pending if node.recipe is not None]
     heapify(heap)
     while heap:
@@ -110,16 +112,15 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
             shown = next(part for part in g if part is not None)
             g = tuple([zeros(like, shown) if part is None else part for part, like in zip(g, node.dtype)])  # noqa: B905
         xp = node.xp or NAMESPACE[type(shown)] or shown.__array_namespace__()
-        if xp.guard is None:
-            contributions = made.run(g, node.saved, node.params, xp)
+        if xp.watched:
+            contributions = made.run_beside(shown, g, node.saved, node.params, xp)
         else:
-            with xp.guard(shown):
-                contributions = made.run(g, node.saved, node.params, xp)
+            contributions = made.run(g, node.saved, node.params, xp)
         for parent, part in zip(node.parents, contributions):  # noqa: B905 - strict costs on a hot path
             if part.shape != parent.shape or part.dtype != parent.dtype:
                 part = settle(part, parent)
             if parent in pending:
-                pending[parent] = pending[parent] + part
+                pending[parent] = _sum(pending[parent], part)
             else:
                 pending[parent] = part
                 if parent.recipe is not None:
@@ -128,6 +129,15 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
             node.saved, node.parents = None, ()
             node.recipe = FREED
     return pending
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """Two contributions to one cotangent, added where they live."""
+    if isinstance(a, _Parts):
+        return a + b
+    xp = namespace(a)
+    with nullcontext() if xp.guard is None else xp.guard(a):
+        return a + b
 
 
 def zeros(like: Any, beside: Any) -> Any:
@@ -142,11 +152,12 @@ def settle(g: Any, like: Any) -> Any:
     if like.shape is None or (g.shape == like.shape and g.dtype == like.dtype):
         return g
     xp = namespace(g)
-    if tuple(g.shape) != tuple(like.shape):
-        g = unbroadcast(g, tuple(like.shape), xp)
-    if KIND[g.dtype] > 1 and KIND[like.dtype] == 1:
-        g = xp.real(g)
-    return g if g.dtype == like.dtype else xp.astype(g, like.dtype)
+    with nullcontext() if xp.guard is None else xp.guard(g):
+        if tuple(g.shape) != tuple(like.shape):
+            g = unbroadcast(g, tuple(like.shape), xp)
+        if KIND[g.dtype] > 1 and KIND[like.dtype] == 1:
+            g = xp.real(g)
+        return g if g.dtype == like.dtype else xp.astype(g, like.dtype)
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...], xp: Any) -> Any:

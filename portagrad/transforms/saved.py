@@ -33,13 +33,12 @@ class WatchfulTrace(ReverseTrace):
 class _Watched(Recipe):
     """A recipe that compares what was saved before it runs."""
 
-    __slots__ = ("name", "recipe", "seen")
+    __slots__ = ("recipe", "seen")
 
     def __init__(self, op: Op, node: Any) -> None:
         self.recipe = node.recipe
-        self.name = op.name
         self.seen = _bytes(node.saved)
-        super().__init__(node.recipe.save, self.compare)
+        super().__init__(op.name, node.recipe.save, self.compare)
 
     def compare(self, g: Any, saved: Any, params: Any, xp: Any) -> Any:
         """Run the recipe if nothing has changed."""

@@ -140,11 +140,7 @@ def linearize(f: Callable[..., Any], *xs: Any) -> Any:
             elif node.recipe is not None:
                 given = [moved[parent] for parent in node.parents]
                 xp = node.xp or _space(given)
-                if xp.guard is None:
-                    t = node.recipe.run(given, node.saved, node.params, xp)
-                else:
-                    with xp.guard(given[0]):
-                        t = node.recipe.run(given, node.saved, node.params, xp)
+                t = node.recipe.run_beside(given[0], given, node.saved, node.params, xp)
                 moved[node] = t if node.shape is None else settle_tangent(t, node)
         out = [
             moved[node] if node is not None else zeros(value, value) if is_array(value) else 0.0

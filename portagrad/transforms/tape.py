@@ -6,10 +6,11 @@ from typing import Any
 
 from portagrad.backend import KIND
 from portagrad.errors import Error
+from portagrad.kernel import namespace
 from portagrad.namespace import asarray
 from portagrad.tensor import Tensor, hold
 from portagrad.trace import Traced
-from portagrad.transforms.gradient import array, cotangent, ones, scalar
+from portagrad.transforms.gradient import array, cotangent, ones, owned, scalar
 from portagrad.transforms.record import ReverseTrace, paused
 from portagrad.transforms.reverse import Node, sweep
 from portagrad.transforms.tree import bare, differentiable
@@ -47,9 +48,14 @@ class TapeTrace(ReverseTrace):
             gradient = ones(tensor.value)
         else:
             gradient = cotangent(gradient, tensor.value)
+        taken = {id(gradient)}  # arrays that are somebody's already
         for node, g in sweep([(tensor.payload, gradient)], keep=keep_graph).items():
-            if isinstance(node, Leaf):
-                node.grad = array(g) if node.grad is None else node.grad + g
+            if isinstance(node, Leaf) and node.grad is not None:
+                node.grad = node.grad + g
+            elif isinstance(node, Leaf):
+                g = owned(g)
+                node.grad = array(namespace(g).asarray(g, copy=True) if id(g) in taken else g)
+                taken.add(id(g))
 
     def gradient(self, tensor: Any) -> Any:
         return tensor.payload.grad if isinstance(tensor.payload, Leaf) else None
