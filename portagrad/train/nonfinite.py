@@ -9,8 +9,11 @@ import numpy as np
 
 from portagrad.backend import BY_TYPE, KIND
 from portagrad.errors import NonFiniteError
+from portagrad.namespace import function
 from portagrad.transforms.check import check_finite
 from portagrad.transforms.tree import flatten
+
+_all, _isfinite = map(function, ("all", "isfinite"))
 
 
 def first_nonfinite(f: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
@@ -73,7 +76,6 @@ def first_bad_step(
 def is_finite(tree: Any) -> bool:
     """Whether no array of a pytree holds a NaN or an infinity."""
     for x in flatten(tree)[0]:
-        backend = BY_TYPE[type(x)]
-        if backend is not None and KIND[x.dtype] and not bool(backend.xp.all(backend.xp.isfinite(x))):
+        if BY_TYPE[type(x)] is not None and KIND[x.dtype] and not bool(_all(_isfinite(x))):
             return False
     return True
