@@ -193,12 +193,15 @@ class custom_vjp:
             if not isinstance(cotangents, tuple) or len(cotangents) != len(args):
                 raise TypeError(f"{name}: the backward rule must return a tuple of {len(args)} cotangents")
             parts: list[Any] = []
-            for arg, c in zip(args, cotangents, strict=True):
-                n = sum(map(is_array, flatten(arg)[0]))
-                its = [x for x in flatten(c)[0] if is_array(x)] if c is not None else [None] * n
-                if len(its) != n:
-                    raise TypeError(f"{name}: a cotangent has {len(its)} arrays, its argument {n}")
-                parts.extend(map(bare, its))
+            for i, (arg, c) in enumerate(zip(args, cotangents, strict=True)):
+                its, structure = flatten(arg)
+                try:
+                    given = [None] * len(its) if c is None else structure.flatten_up_to(c)
+                except ValueError as error:
+                    given = [error]
+                if not all(part is None or is_array(part) for part in given):
+                    raise TypeError(f"{name}: cotangent {i} is not structured as its argument, {structure}")
+                parts.extend(bare(part) for x, part in zip(its, given, strict=True) if is_array(x))
             return _differentiable_only(leaves, parts)
 
         def push(t: Any) -> Any:
