@@ -125,7 +125,10 @@ def resolve(op: Op, args: Sequence[Any]) -> Kernel:
     if not backend.one_device:
         run = _guarded(op, run, backend)
         record = record and _guarded(op, record, backend)
-    return Kernel(run, raw_namespace(backend), record)
+    kernel = Kernel(run, raw_namespace(backend), record)
+    if op.moves:
+        kernel.kinds = KIND
+    return kernel
 
 
 def native(op: Op, backend: Backend) -> Callable[..., Any]:

@@ -43,6 +43,8 @@ class Op:
         Wraps the tuple of several results (a named tuple's constructor, or ``tuple``).
     holomorphic : bool
         Of a primitive: its vjps are written for real numbers, and the engine conjugates, as for other kinds.
+    moves : bool
+        Whether the result may belong to another library than the arguments.
     byproduct : str
         What a pull rule may read besides: something an adapter's kernel ``"name+byproduct"`` returns after
         the result because it has it anyway, and None wherever there is no such kernel.
@@ -69,6 +71,7 @@ class Op:
     result: Callable[..., Any] = tuple
     byproduct: str = ""
     holomorphic: bool = False
+    moves: bool = False
     domain: tuple[float, float] = (-2.0, 2.0)
     domains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     cases: tuple[Case, ...] = ()

@@ -58,6 +58,7 @@ to_device = linear(
     "(x, /, *, device, source)",
     lambda g, device, source, xp: xp.to_device(g, device=source, source=device),
     forward=to_device_forward,
+    moves=True,
     since="",
     doc="The values on another device.\n"
     "device: Device; where the result goes\n"
