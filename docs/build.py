@@ -95,8 +95,8 @@ def _derivative(op: Op) -> str:
         return ", ".join(name.lstrip("*") for name in op.arrays)
     if op.kind == "elementwise" and not op.live:
         return "0"
-    having = [name.lstrip("*") for name, rule in zip(op.arrays, op.pulls, strict=True) if rule is not None]
-    return ", ".join(having)
+    rules = zip(op.arrays, op.pulls, strict=True)
+    return ", ".join(name.lstrip("*") for name, rule in rules if rule is not None and rule != 0)
 
 
 def _kernels() -> dict[str, Iterable[str]]:

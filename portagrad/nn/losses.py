@@ -6,7 +6,7 @@ from typing import Any
 
 from portagrad.backend import KIND
 from portagrad.namespace import function
-from portagrad.ops import nn
+from portagrad.ops import losses
 from portagrad.trace import apply
 from portagrad.transforms.tree import is_array
 
@@ -45,7 +45,7 @@ def cross_entropy(logits: Any, labels: Any, /) -> Any:
     0.34657359027997264
     """
     try:
-        return apply(nn.cross_entropy, (logits, labels))
+        return apply(losses.cross_entropy, (logits, labels))
     except Exception:  # the libraries notice, each in its words; asking before would cost every call
         if is_array(logits) and is_array(labels):
             _check_labels(logits.shape, labels.shape, labels.dtype)
@@ -78,7 +78,7 @@ def binary_cross_entropy(logits: Any, targets: Any, /) -> Any:
     0.34657359027997264
     """
     _check_shapes("binary_cross_entropy", "logits", logits, "targets", targets)
-    return apply(nn.binary_cross_entropy, (logits, targets))
+    return apply(losses.binary_cross_entropy, (logits, targets))
 
 
 def mse(predictions: Any, targets: Any, /) -> Any:

@@ -7,6 +7,7 @@ from portagrad.ops import (
     elementwise,
     indexing,
     linear_algebra,
+    losses,
     manipulation,
     nn,
     searching,
@@ -21,6 +22,7 @@ __all__ = [
     "elementwise",
     "indexing",
     "linear_algebra",
+    "losses",
     "manipulation",
     "nn",
     "searching",
@@ -31,7 +33,7 @@ __all__ = [
 
 for _file in (
     *(creation, data_type, elementwise, indexing, linear_algebra, manipulation),
-    *(nn, searching, special, statistical, utility),
+    *(losses, nn, searching, special, statistical, utility),
 ):
     for _op in vars(_file).values():
         if isinstance(_op, Op):
