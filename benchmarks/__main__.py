@@ -28,7 +28,8 @@ def main() -> None:
     print("| case | portagrad over | median ratio | quartiles | bar |\n|---|---|---|---|---|")
     for row in results["ratios"]:
         low, high = row["quartiles"]
-        print(f"| {row['case']} | {row['over']} | {row['ratio']:.2f} | {low:.2f} to {high:.2f} | {row['bar'] or ''} |")
+        spread, bar = f"{low:.2f} to {high:.2f}", row["bar"] or ""
+        print(f"| {row['case']} | {row['over']} | {row['ratio']:.2f} | {spread} | {bar} |")
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=2)
@@ -66,7 +67,10 @@ def mlps(rounds: int, threads: int) -> list[dict[str, Any]]:
             np.testing.assert_allclose(values, losses["by hand"], rtol=2e-3, err_msg=f"{case}: {name}")
         seconds = interleaved(steps, rounds, calls=max(5, 4_000 // sum(sizes)))
         bar = 2.0 if sizes[0] == 64 else 1.15
-        rows += [row(seconds, f"SGD step, {case}", "by hand", bar), row(seconds, f"SGD step, {case}", "torch", None)]
+        rows += [
+            row(seconds, f"SGD step, {case}", "by hand", bar),
+            row(seconds, f"SGD step, {case}", "torch", None),
+        ]
     return rows
 
 

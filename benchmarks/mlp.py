@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -84,7 +85,7 @@ def torch(sizes: tuple[int, ...], batch: int) -> Callable[[], Any]:
 
     first = nn.MLP.init(pg.random.key(0), sizes, dtype=np.float32)
     layers: list[Any] = []
-    for i, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (n, m) in enumerate(itertools.pairwise(sizes)):
         layer = torch.nn.Linear(n, m)
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(np.array(first.layers[i].weight).T))

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 
 
-def interleaved(contenders: dict[str, Callable[[], object]], rounds: int, calls: int = 1) -> dict[str, list[float]]:
+def interleaved(
+    contenders: dict[str, Callable[[], object]], rounds: int, calls: int = 1
+) -> dict[str, list[float]]:
     """Seconds per call of each contender, one figure a round.
 
-    The order turns from round to round, so that none always follows the same neighbour. The collector stays on,
-    as in real use, but starts each measurement from empty generations.
+    The order turns from round to round, so that none always follows the same neighbour. The collector stays
+    on, as in real use, but starts each measurement from empty generations.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)

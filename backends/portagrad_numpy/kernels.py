@@ -90,15 +90,13 @@ def _gate(x: Any, y: Any) -> Any:
     return x * (y > 0)
 
 
-_UNSIGNED = {
-    numpy.dtype(f"{kind}{size}"): numpy.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)
-}
+_UNSIGNED = {numpy.dtype(f"{kind}{size}"): numpy.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
 
 
 def _exponentials(logits: Any, labels: Any) -> tuple[Any, int, Any, Any]:
     """exp(logits - max), its axis of classes, the flat places of the labels, the shifted logits there.
 
-    Of few classes the axis comes first: NumPy reduces a short last axis row by row, a first one in whole rows.
+    Of few classes the axis comes first: NumPy reduces a short last axis row by row, a first in whole rows.
     """
     shape = logits.shape
     unsigned = _UNSIGNED.get(labels.dtype)
