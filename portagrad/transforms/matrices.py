@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from portagrad.errors import NonDifferentiableError
 from portagrad.op import TABLE
-from portagrad.tensor import raw
+from portagrad.tensor import describe, kind, raw
 from portagrad.trace import apply
 from portagrad.transforms.gradient import grad, ones, positions, vjp
 from portagrad.transforms.reverse import zeros
@@ -88,24 +89,49 @@ def _rows(outs: list[Any], outer: Any, ins: list[Any], pullback: Callable[..., A
     blocks = []
     empty = [zeros(y, y) for y in outs]
     for k, y in enumerate(outs):
-        parts = [
-            flatten(pullback(unflatten(outer, [*empty[:k], unit, *empty[k + 1 :]])))[0] for unit in _units(y)
-        ]
-        shapes = [tuple(y.shape) + tuple(x.shape) for x in ins]
-        blocks.append([_stacked([p[j] for p in parts], x, shapes[j]) for j, x in enumerate(ins)])
+
+        def rows(unit: Any, k: int = k) -> list[Any]:
+            return flatten(pullback(unflatten(outer, [*empty[:k], unit, *empty[k + 1 :]])))[0]
+
+        parts = [rows(unit) for unit in _units(y)]
+        turned = kind(y) > 1 and any(kind(x) == 1 for x in ins)
+        others = [rows(unit * 1j) for unit in _units(y)] if turned else []
+        row = []
+        for j, x in enumerate(ins):
+            shape = tuple(y.shape) + tuple(x.shape)
+            block = _stacked([p[j] for p in parts], x, shape)
+            if kind(y) > 1:  # a pullback is the adjoint: conjugated, and of real x only the real part
+                conjugated = kind(x) > 1
+                block = (
+                    apply(TABLE["conj"], (block,))
+                    if conjugated
+                    else _complex(block, _stacked([p[j] for p in others], x, shape))
+                )
+            row.append(block)
+        blocks.append(row)
     return blocks
+
+
+def _complex(real: Any, imaginary: Any) -> Any:
+    return apply(TABLE["add"], (real, apply(TABLE["multiply"], (imaginary, 1j))))
 
 
 def _columns(outs: list[Any], ins: list[Any], inner: Any, push: Callable[..., Any]) -> list[list[Any]]:
     blocks: list[list[Any]] = [[] for _ in outs]
     empty = [zeros(x, x) for x in ins]
     for j, x in enumerate(ins):
-        parts = [
-            flatten(push(*unflatten(inner, [*empty[:j], unit, *empty[j + 1 :]])))[0] for unit in _units(x)
-        ]
+
+        def columns(unit: Any, j: int = j) -> list[Any]:
+            return flatten(push(*unflatten(inner, [*empty[:j], unit, *empty[j + 1 :]])))[0]
+
+        parts = [columns(unit) for unit in _units(x)]
+        turned = kind(x) > 1 and any(kind(y) == 1 for y in outs)
+        others = [columns(unit * 1j) for unit in _units(x)] if turned else []
         for k, y in enumerate(outs):
             shape, ndim = tuple(y.shape), len(y.shape)
             block = _stacked([p[k] for p in parts], y, (math.prod(x.shape), *shape))
+            if kind(x) > 1 and kind(y) == 1:  # as the gradient of a real function: dy/dRe + i dy/dIm
+                block = _complex(block, _stacked([p[k] for p in others], y, tuple(block.shape)))
             block = apply(TABLE["permute_dims"], (block,), {"axes": (*range(1, ndim + 1), 0)})
             blocks[k].append(
                 apply(TABLE["reshape"], (block,), {"shape": shape + tuple(x.shape), "copy": None})
@@ -127,7 +153,8 @@ def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
     -------
     callable
         Maps f's arguments to blocks of shape ``y.shape + x.shape``, structured as the result with the
-        argument's structure inside.
+        argument's structure inside. Of a complex argument a block holds the complex derivative of a complex
+        result, which must be holomorphic, and dy/dRe + i dy/dIm of a real one.
 
     Examples
     --------
@@ -214,13 +241,30 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
     callable
         Maps f's arguments to blocks of shape ``x.shape + x.shape``.
 
+    Raises
+    ------
+    NonDifferentiableError
+        If an argument is complex.
+
     Examples
     --------
     >>> hessian(lambda x: x[0] ** 2 * x[1])(np.asarray([1.0, 3.0]))
     array([[6., 2.],
            [2., 0.]])
     """
-    return jacfwd(grad(f, argnums), argnums)
+
+    @functools.wraps(f)
+    def hessian_of(*args: Any) -> Any:
+        for i in positions("hessian", argnums, len(args)):
+            for x in flatten(args[i])[0]:
+                if is_array(x) and kind(x) > 1:
+                    raise NonDifferentiableError(
+                        f"hessian: argument {i} holds {describe(x)}; one complex matrix cannot hold the "
+                        f"second derivatives by real and imaginary parts: differentiate by these, or use pg.hvp"
+                    )
+        return jacfwd(grad(f, argnums), argnums)(*args)
+
+    return hessian_of
 
 
 def hvp(f: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
