@@ -260,7 +260,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
                 if is_array(x) and kind(x) > 1:
                     raise NonDifferentiableError(
                         f"hessian: argument {i} holds {describe(x)}; one complex matrix cannot hold the "
-                        f"second derivatives by real and imaginary parts: differentiate by these, or use pg.hvp"
+                        f"second derivatives by real and imaginary parts: differentiate by these, or use hvp"
                     )
         return jacfwd(grad(f, argnums), argnums)(*args)
 
