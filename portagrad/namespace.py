@@ -99,7 +99,8 @@ class Namespace:
             parts = tuple([self.asarray(part, dtype=dtype, device=device) for part in obj])
             return apply(TABLE["stack"], parts, {"axis": 0})  # type: ignore[no-any-return]
         if not isinstance(obj, Traced):
-            place = _native(self.backend, device)
+            stays = device is None and isinstance(obj, self.backend.array_types)
+            place = None if stays else _native(self.backend, device)
             return hold(self.backend.xp.asarray(obj, dtype=dtype, device=place, copy=copy))
         y: Any = obj
         if dtype is not None and dtype != raw(obj).dtype:

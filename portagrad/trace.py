@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from portagrad.backend import BY_TYPE
 from portagrad.docstring import docstring
 from portagrad.errors import Error
 from portagrad.kernel import Kernel, resolve
@@ -92,7 +93,7 @@ def apply(op: Op, args: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) 
     if op.kind == "composite":
         assert op.forward is not None
         xp = next(a for a in args if isinstance(a, Traced)).__array_namespace__()  # type: ignore[attr-defined]
-        return op.forward(*args, xp=xp, **params)
+        return op.forward(*[a if BY_TYPE[type(a)] is None else xp.hold(a) for a in args], xp=xp, **params)
     return top.process(op, args, params)
 
 

@@ -10,6 +10,7 @@ from portagrad.backend import KIND
 from portagrad.errors import Error, NonDifferentiableError
 from portagrad.kernel import Kernel
 from portagrad.op import Op
+from portagrad.recipe import Recipe
 from portagrad.tensor import CONSTANT, Tensor, hold
 from portagrad.trace import Traced, apply
 from portagrad.transforms.gradient import array, vjp
@@ -27,10 +28,10 @@ class _Call:
         leaves, self.structure = flatten(args)
         self.name = name
         self.f = f
-        self.leaves = leaves
         self.where = [i for i, x in enumerate(leaves) if is_array(x)]
-        self.arrays = tuple([leaves[i] for i in self.where])
+        self.leaves = [None if is_array(x) else x for x in leaves]  # what is kept must not keep the arguments
         self.results: tuple[Any, list[Any]] = (None, [])
+        self.arrays = tuple([leaves[i] for i in self.where])
 
     def arguments(self, arrays: Any) -> Any:
         """The arguments, with other arrays for leaves."""
@@ -57,6 +58,7 @@ class _Call:
 
     def run(self, pull: Any, push: Any, forward: Callable[..., Any], again: bool) -> Any:
         """Apply the op; `again` tells whether lower traces meet the op again, or what `forward` does."""
+        arrays, self.arrays = self.arrays, ()
         op = Op(
             name=self.name,
             kind="primitive",
@@ -69,10 +71,14 @@ class _Call:
             forward=forward,
             result=lambda *parts: parts,
         )
+        op.recipes = _Recipes(self.name, pull, push)
         if not again:
             op.kernels = _Plain(forward)
-        outs = apply(op, self.arrays)
-        traced = any_traced(self.leaves)
+        try:
+            outs = apply(op, arrays)
+        finally:
+            op.kernels = {}  # some know their op: it is gone at once, not when the collector comes by
+        traced = any_traced(arrays)
         return self.result([hold(x) if traced else array(x) for x in outs])
 
 
@@ -84,6 +90,28 @@ class _Plain(dict[Any, Kernel]):
 
     def __missing__(self, types: Any) -> Kernel:
         return self.kernel
+
+
+class _Recipes(dict[Any, Recipe]):
+    """Recipes of an op made for one call, which are not worth compiling: the rules read all the arrays."""
+
+    def __init__(self, name: str, pull: Callable[..., Any], push: Callable[..., Any]) -> None:
+        self.name, self.pull, self.push = name, pull, push
+
+    def get(self, key: Any, default: Any = None) -> Recipe:
+        mode, active, _ = key
+        rule = self.pull if mode == "pull" else self.push
+        indices = [i for i in range(active.bit_length()) if active >> i & 1]
+
+        def pull(g: Any, leaves: Any, params: Any, xp: Any) -> Any:
+            parts = rule(g, leaves)
+            return [parts[i] for i in indices]
+
+        def push(ts: Any, leaves: Any, params: Any, xp: Any) -> Any:
+            given = dict(zip(indices, ts, strict=True))
+            return rule([given.get(i) for i in range(len(leaves))], leaves)
+
+        return Recipe(self.name, lambda v, y, nodes, byproduct=None: v, pull if mode == "pull" else push)
 
 
 def _differentiable_only(leaves: Any, parts: Any) -> list[Any]:
@@ -182,6 +210,7 @@ class custom_vjp:
         if not any(isinstance(x, Tensor) and x.trace is not CONSTANT for x in call.arrays):
             return self.f(*args)
         residuals: list[Any] = []
+        shapes = [(structure, list(map(is_array, leaves))) for leaves, structure in map(flatten, args)]
 
         def keep_residuals(*args: Any) -> Any:
             y, res = rule(*args)
@@ -190,21 +219,20 @@ class custom_vjp:
 
         def pull(g: Any, leaves: Any) -> Any:
             cotangents = back(residuals[0], call.result(map(_held, g)))
-            if not isinstance(cotangents, tuple) or len(cotangents) != len(args):
-                raise TypeError(f"{name}: the backward rule must return a tuple of {len(args)} cotangents")
+            if not isinstance(cotangents, tuple) or len(cotangents) != len(shapes):
+                raise TypeError(f"{name}: the backward rule must return a tuple of {len(shapes)} cotangents")
             parts: list[Any] = []
-            for i, (arg, c) in enumerate(zip(args, cotangents, strict=True)):
-                its, structure = flatten(arg)
+            for i, ((structure, its), c) in enumerate(zip(shapes, cotangents, strict=True)):
                 try:
                     given = [None] * len(its) if c is None else structure.flatten_up_to(c)
                 except ValueError as error:
                     given = [error]
                 if not all(part is None or is_array(part) for part in given):
                     raise TypeError(f"{name}: cotangent {i} is not structured as its argument, {structure}")
-                parts.extend(bare(part) for x, part in zip(its, given, strict=True) if is_array(x))
+                parts.extend(bare(part) for is_one, part in zip(its, given, strict=True) if is_one)
             return _differentiable_only(leaves, parts)
 
-        def push(t: Any) -> Any:
+        def push(t: Any, leaves: Any) -> Any:
             raise NonDifferentiableError(
                 f"{name}: has a custom_vjp and no rule for forward mode; give it one with pg.custom_jvp, "
                 f"which serves both modes"

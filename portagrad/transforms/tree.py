@@ -51,10 +51,12 @@ _SEEN: dict[int, tuple[Any, bool]] = {}  # the same by identity, each structure 
 
 def _frozen(structure: Any) -> bool:
     """Whether a structure is a module's and nothing in it can be changed once it is built, nor is None."""
+    if not hasattr(structure.type, REMEMBERED):
+        return False
     seen = _SEEN.get(id(structure))
     if seen is None:
         if structure not in _FROZEN:
-            _FROZEN[structure] = hasattr(structure.type, REMEMBERED) and _unchanging(structure)
+            _FROZEN[structure] = _unchanging(structure)
         if len(_SEEN) > 1_000:
             _SEEN.clear()
         seen = _SEEN[id(structure)] = structure, _FROZEN[structure]
