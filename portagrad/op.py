@@ -189,6 +189,9 @@ def _declare(
         pushes=pushes,
         **record,
     )
+    clash = {*names, *op.params} & {*op.outputs}
+    if clash:
+        raise TypeError(f"{name}: {', '.join(sorted(clash))} is the name of an argument and of a result")
     for rule in {*pulls, *pushes}:
         _check_names(op, rule)
     if name in TABLE:
@@ -211,7 +214,7 @@ def _check_names(op: Op, rule: Rule) -> None:
         "g",
         "t",
         "xp",
-    }
+    } - {""}
     unknown = [name for name in names_of(rule) if name not in known]
     if unknown:
         raise TypeError(
