@@ -87,7 +87,7 @@ def _report(op: Op, values: list[Any], y: Any) -> str:
     """What the op was given and made, and where it stands in the caller's code."""
     value = hold(raw(y))
     xp = value.__array_namespace__()
-    count = int(xp.sum(xp.astype(xp.isfinite(value) == xp.asarray(False), xp.int64)))
+    count = int(xp.sum(xp.astype(xp.logical_not(xp.isfinite(value)), xp.int64)))
     lines = [f"{op.name}: made {count} of {value.size} values NaN or infinite"]
     names = [f"{op.arrays[0][1:]}[{i}]" for i in range(len(values))] if op.starred else op.arrays
     for name, v in zip(names, values, strict=False):
