@@ -28,6 +28,7 @@ from portagrad.op import TABLE
 from portagrad.ops.creation import CREATION
 from portagrad.ops.manipulation import broadcast_shapes
 from portagrad.tensor import Tensor
+from portagrad.transforms.batch import vmap
 from portagrad.transforms.check import check_finite
 from portagrad.transforms.custom import checkpoint, custom_jvp, custom_vjp, stop_gradient
 from portagrad.transforms.gradient import grad, value_and_grad, vjp
@@ -57,6 +58,7 @@ _TRANSFORMS = [
     "tensor",
     "value_and_grad",
     "vjp",
+    "vmap",
 ]
 _DEVICES = ["configure", "current_device", "device", "devices", "namespace", "to_device", "use"]
 _ERRORS = [
@@ -76,7 +78,7 @@ _ERRORS = [
 _MODULES = ["data", "nn", "optim", "random", "testing", "train"]
 _INTERNAL = (
     *("cross_entropy_slope", "gate", "getitem", "index_add", "index_put", "one_hot"),
-    *("scatter", "standardize", "to_device"),
+    *("scatter", "standardize", "to_device", "untake", "untake_along_axis"),
 )
 _FUNCTIONS = [name for name in TABLE if "." not in name and name not in _INTERNAL]
 

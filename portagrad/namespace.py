@@ -16,7 +16,7 @@ from portagrad.op import TABLE, define
 from portagrad.ops.creation import CREATION
 from portagrad.ops.data_type import DTYPE_FUNCTIONS
 from portagrad.ops.manipulation import broadcast_shapes
-from portagrad.tensor import Tensor, backend_of, hold, raw
+from portagrad.tensor import Tensor, backend_of, hold, raw, sample
 from portagrad.trace import Traced, apply, public
 
 DTYPES = (
@@ -157,7 +157,7 @@ def _creation(
 def _plain_arguments(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Arguments of a creation function: a tensor may give its shape, or be a plain number if constant."""
     like = int(name.endswith("_like"))
-    plain = [*map(raw, args[:like]), *[_plain(a, name) for a in args[like:]]]
+    plain = [*map(sample, args[:like]), *[_plain(a, name) for a in args[like:]]]
     return plain, {key: _plain(value, name) for key, value in kwargs.items()}
 
 

@@ -45,6 +45,8 @@ class Op:
         Of a primitive: its vjps are written for real numbers, and the engine conjugates, as for other kinds.
     moves : bool
         Whether the result may belong to another library than the arguments.
+    batch : str or callable, optional
+        The batching rule, by its name in ``transforms/batch.py``; ``vmap`` loops where there is none.
     byproduct : str
         What a pull rule may read besides: something an adapter's kernel ``"name+byproduct"`` returns after
         the result because it has it anyway, and None wherever there is no such kernel.
@@ -70,6 +72,7 @@ class Op:
     forward: Callable[..., Any] | None = None
     result: Callable[..., Any] = tuple
     byproduct: str = ""
+    batch: Any = None
     holomorphic: bool = False
     moves: bool = False
     domain: tuple[float, float] = (-2.0, 2.0)
@@ -88,6 +91,9 @@ class Op:
 
     def __post_init__(self) -> None:
         """`live` has a bit for each argument with a derivative that is not zero."""
+        tests_elements = self.kind == "constant" and not self.params and not self.cases
+        if self.batch is None and (self.kind == "elementwise" or tests_elements):
+            self.batch = "pointwise"
         self.several = len(self.outputs) > 1 or self.outputs[0].startswith("*")
         self.starred = self.arrays[0].startswith("*")
         if self.starred:

@@ -76,13 +76,13 @@ class Tensor(Traced):
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return len(self.value.shape)
+        return len(self.shape)
 
     @property
     def size(self) -> int:
         """Number of elements."""
         size = 1
-        for n in self.value.shape:
+        for n in self.shape:
             size *= n
         return size
 
@@ -146,7 +146,7 @@ class Tensor(Traced):
 
     def detach(self) -> Tensor:
         """The same value, constant to every differentiation."""
-        return hold(raw(self))
+        return stopped(self)  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any, /) -> Tensor:
         return apply(TABLE["getitem"], (self,), {"key": plain_key(key)})  # type: ignore[no-any-return]
@@ -192,11 +192,7 @@ class Tensor(Traced):
     def concrete(self, what: str) -> Any:
         """The raw array, where no derivative would be lost by taking it."""
         if self.trace is not CONSTANT:
-            raise ConcretizationError(
-                f"{what}: the value {describe(self)} is being differentiated, and a Python number or NumPy "
-                f"array would lose its gradient; take pg.stop_gradient(x) first where that is meant, "
-                f"or return the value from the function (has_aux=True)"
-            )
+            raise ConcretizationError(f"{what}: the value {describe(self)} {self.trace.unplain}")
         return self.value
 
     def __len__(self) -> int:
@@ -266,11 +262,32 @@ def describe(x: Any) -> str:
     return f"{backend.name} {value.dtype} {tuple(value.shape)} on {device_of(value)}"
 
 
+def sample(x: Any) -> Any:
+    """A raw array of the shape, dtype and device of one that may be traced."""
+    if not isinstance(x, Traced):
+        return x
+    return sample(x.value)[(0,) * x.trace.axes + (...,)] if x.trace.axes else sample(x.value)
+
+
+def stopped(x: Any) -> Any:
+    """The same value, constant to every differentiation."""
+    if not isinstance(x, Traced):
+        return x
+    if x.trace.differentiates:
+        return hold(stopped(x.value))
+    return type(x)(x.trace, bare(stopped(x.value)), x.payload)
+
+
+def bare(x: Any) -> Any:
+    """The raw array of a constant tensor; anything else as it is."""
+    return x.value if isinstance(x, Tensor) and x.trace is CONSTANT else x
+
+
 def plain_key(key: Any) -> Any:
     """An index without tensors: those in it hold integers or booleans, which nothing differentiates."""
     if isinstance(key, tuple):
-        return tuple([raw(k) for k in key])
-    return raw(key)
+        return tuple([plain_key(k) for k in key])
+    return key.concrete("an index") if isinstance(key, Tensor) else key
 
 
 def _operator(name: str, op: str, reflected: bool = False) -> Callable[..., Any]:

@@ -25,6 +25,15 @@ class Trace:
     """One transform at work. A later one lies higher: its values contain those of the earlier ones."""
 
     __slots__ = ("level", "open")
+    axes = 0
+    """How many axes in front of a value are the trace's own."""
+    unplain = (
+        "is being differentiated, and a Python number or NumPy array would lose its gradient; take "
+        "pg.stop_gradient(x) first where that is meant, or return the value from the function (has_aux=True)"
+    )
+    """Why a value is no plain number, for messages."""
+    differentiates = True
+    """Whether `stop_gradient` leaves the trace."""
 
     def __init__(self) -> None:
         self.level = next(_levels)
@@ -39,6 +48,7 @@ class Trace:
 
     def rebind(self, tensor: Traced, new: Traced) -> None:
         """Let the object `tensor` stand for the value of `new`."""
+        tensor.__class__ = new.__class__
         tensor.trace, tensor.value, tensor.payload = new.trace, new.value, new.payload
 
     def backward(self, tensor: Any, gradient: Any, keep_graph: bool) -> None:

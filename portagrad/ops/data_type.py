@@ -49,6 +49,7 @@ astype = linear(  # the engine casts every cotangent to its primal's dtype
     "astype",
     "(x, dtype, /, *, copy=True, device=None)",
     lambda g: g,
+    batch="pointwise",
     doc="The values in another data type.\n"
     "copy: bool; whether to copy where the data type is `dtype` already\n"
     "device: device; where the result goes, by default where `x` is",
@@ -60,6 +61,7 @@ to_device = linear(
     forward=to_device_forward,
     moves=True,
     since="",
+    batch="trailing",
     doc="The values on another device.\n"
     "device: Device; where the result goes\n"
     "source: Device; where `x` is, to which cotangents return",

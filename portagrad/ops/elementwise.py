@@ -124,7 +124,14 @@ clip = elementwise(
     "max: array or Python scalar; the upper bound, none by default\n"
     "At a bound the derivative with respect to `x` is 1.",
 )
-conj = linear("conj", "(x, /)", lambda g, xp: xp.conj(g), since="2022.12", doc="Complex conjugate.")
+conj = linear(
+    "conj",
+    "(x, /)",
+    lambda g, xp: xp.conj(g),
+    since="2022.12",
+    batch="pointwise",
+    doc="Complex conjugate.",
+)
 copysign = elementwise(
     "copysign",
     lambda g, x1, y, xp: xp.where(xp.signbit(x1) == xp.signbit(y), g, -g),
@@ -233,6 +240,7 @@ sign = primitive(
     (sign_rule,),
     (sign_rule,),
     domain=nonzero,
+    batch="pointwise",
     doc="-1, 0 or 1 by the sign; of complex numbers ``x / abs(x)``.\n"
     "The derivative of real numbers is 0, also at 0.",
 )

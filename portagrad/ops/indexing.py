@@ -1,27 +1,97 @@
 """Indexing and functional assignment; the transpose of reading is adding."""
 
+import math
 from typing import Any
 
-from portagrad.op import case, linear
+from portagrad.backend import basic_index
+from portagrad.op import Filled, case, linear
 
 
 def scatter_forward(x: Any, *, key: Any, shape: tuple[int, ...], xp: Any) -> Any:
     """Zeros with `x` added at `key`."""
-    zeros = xp.zeros(shape, dtype=x.dtype, device=xp.backend.device_of(x))
+    zeros = xp.zeros(shape, dtype=x.dtype, device=xp.device_of(x))
     return xp.index_add(zeros, x, key=key)
 
 
 def index_add_forward(x: Any, value: Any, *, key: Any, xp: Any) -> Any:
-    """Portable: exact for keys without repeated elements, which slices and integers never have."""
-    out = xp.asarray(x, copy=True)
-    out[key] = out[key] + value
-    return out
+    """Portable, and right for repeated elements as well."""
+    if basic_index(key):  # meets no element twice
+        out = xp.asarray(x, copy=True)
+        out[key] = out[key] + value
+        return out
+    shape, device = tuple(x.shape), xp.device_of(x)
+    positions = xp.getitem(xp.reshape(xp.arange(math.prod(shape), device=device), shape), key=key)
+    values = xp.broadcast_to(xp.asarray(value, dtype=x.dtype, device=device), tuple(positions.shape))
+    flat = xp.reshape(x, (-1,))
+    added = accumulate(flat, xp.reshape(positions, (-1,)), xp.reshape(values, (-1,)), xp)
+    return xp.reshape(added, shape)
+
+
+def accumulate(x: Any, positions: Any, values: Any, xp: Any) -> Any:
+    """`x` with `values` added at `positions`, all of one axis.
+
+    The standard has no such function, and it assigns to no array of indices. With the positions sorted, the
+    values for one element lie side by side: so many rounds as an element is met at most, each of which adds
+    to every element its next value. A sum of differences would do in one round, but loses digits.
+    """
+    if 0 in positions.shape:
+        return x
+    order = xp.argsort(positions)
+    positions, values = xp.take(positions, order), xp.take(values, order)
+    elements = xp.arange(x.shape[0], dtype=positions.dtype, device=xp.device_of(x))
+    first = xp.searchsorted(positions, elements)
+    count = xp.searchsorted(positions, elements, side="right") - first
+    last = positions.shape[0] - 1
+    for i in range(int(xp.max(count))):
+        following = xp.take(values, xp.clip(first + i, max=last))
+        x = xp.where(count > i, x + following, x)
+    return x
 
 
 def index_put_forward(x: Any, value: Any, *, key: Any, xp: Any) -> Any:
     out = xp.asarray(x, copy=True)
     out[key] = value
     return out
+
+
+def index_put_transpose(g: Any, key: Any, xp: Any) -> Any:
+    """To each value its element's cotangent; of several put at one element, to the one that stayed."""
+    picked = xp.getitem(g, key=key)
+    if not may_repeat(key, xp):
+        return picked
+    places = xp.arange(math.prod(picked.shape), device=xp.device_of(g))
+    places = xp.reshape(places, tuple(picked.shape))
+    put = xp.index_put(xp.zeros(tuple(g.shape), dtype=places.dtype, device=xp.device_of(g)), places, key=key)
+    return xp.where(xp.getitem(put, key=key) == places, picked, 0.0)
+
+
+def may_repeat(key: Any, xp: Any) -> bool:
+    """Whether an index may meet an element twice: only one with arrays of integers does."""
+    parts = key if isinstance(key, tuple) else (key,)
+    arrays = [part for part in parts if getattr(part, "shape", ())]
+    return any(not xp.isdtype(part.dtype, "bool") for part in arrays)
+
+
+def taken(indices: Any, axis: int | None, ndim: int) -> tuple[Any, ...]:
+    """The key by which `take` reads."""
+    return (slice(None),) * ((axis or 0) % max(ndim, 1)) + (indices, ...)
+
+
+def untake_forward(x: Any, indices: Any, *, axis: int | None, shape: tuple[int, ...], xp: Any) -> Any:
+    """Zeros with `x` added where `take` reads it."""
+    whole = shape if axis is not None else (math.prod(shape),)
+    return xp.reshape(xp.scatter(x, key=taken(indices, axis, len(whole)), shape=whole), shape)
+
+
+def untake_along_axis_forward(x: Any, indices: Any, *, axis: int, shape: tuple[int, ...], xp: Any) -> Any:
+    """Zeros with `x` added where `take_along_axis` reads it: every axis has its own index array."""
+    ndim = len(shape)
+    key = [
+        xp.reshape(xp.arange(n, device=xp.device_of(x)), (*[1] * k, n, *[1] * (ndim - k - 1)))
+        for k, n in enumerate(shape)
+    ]
+    key[axis] = indices
+    return xp.scatter(x, key=tuple(key), shape=shape)
 
 
 KEYS = (
@@ -41,6 +111,7 @@ getitem = linear(
     forward=lambda x, *, key, xp: x[key],
     cases=KEYS,
     since="",
+    batch="indexed",
     doc="The elements that an index selects.\n"
     "key: index; slices, integers, ``...``, None, and arrays of integers or booleans",
 )
@@ -51,6 +122,7 @@ scatter = linear(
     forward=scatter_forward,
     cases=(case((3,), key=(1, ...), shape=(4, 3)), case((2, 3), key=(slice(1, None, 2), ...), shape=(4, 3))),
     since="",
+    batch="indexed",
     doc="Zeros, with values added at an index: the transpose of `getitem`.\n"
     "key: index; where, repeated elements adding up",
 )
@@ -62,6 +134,7 @@ index_add = linear(
     forward=index_add_forward,
     cases=(case((4, 3), (3,), key=(1, ...)), case((4, 3), (2, 3), key=(slice(1, None, 2), ...))),
     since="",
+    batch="indexed",
     doc="A copy of an array with values added at an index.\n"
     "value: array or Python scalar; of the shape that `key` selects, or broadcast to it\n"
     "key: index; where, repeated elements adding up",
@@ -70,7 +143,7 @@ index_put = linear(
     "index_put",
     "(x, value, /, *, key)",
     lambda g, key, xp: xp.index_put(g, 0.0, key=key),
-    lambda g, key, xp: xp.getitem(g, key=key),
+    index_put_transpose,
     forward=index_put_forward,
     cases=(
         case((4, 3), (3,), key=(1, ...)),
@@ -78,7 +151,71 @@ index_put = linear(
         case((4, 3), 0.5, key=(2, ...)),
     ),
     since="",
+    batch="indexed",
     doc="A copy of an array with values put at an index.\n"
     "value: array or Python scalar; of the shape that `key` selects, or broadcast to it\n"
     "key: index; where",
+)
+take = linear(
+    "take",
+    "(x, indices, /, *, axis=None)",
+    lambda g, x_like, indices, axis, xp: xp.untake(g, indices, axis=axis, shape=tuple(x_like.shape)),
+    None,
+    cases=(
+        case((2, 3), Filled((4,), 3), axis=1),
+        case((3,), Filled((2,), 3)),
+        case((3, 2), Filled((0,), 3), axis=-2),
+        case((2, 3, 2), Filled((4,), 3), axis=-2),
+    ),
+    since="2022.12",
+    doc="The elements at indices along an axis.\n"
+    "indices: array; integers, of one axis; from the end where they are negative\n"
+    "axis: int; the axis, which may be left out if it is the only one\n"
+    "Gradients of an element that is taken several times add up.",
+)
+take_along_axis = linear(
+    "take_along_axis",
+    "(x, indices, /, *, axis=-1)",
+    lambda g, x_like, indices, axis, xp: xp.untake_along_axis(
+        g, indices, axis=axis, shape=tuple(x_like.shape)
+    ),
+    None,
+    cases=(
+        case((2, 3), Filled((2, 4), 3)),
+        case((3, 2), Filled((1, 2), 3), axis=0),
+        case((2, 3, 2), Filled((2, 4, 1), 3), axis=-2),
+    ),
+    since="2024.12",
+    doc="Along an axis the elements at indices of their own for each place on the other axes.\n"
+    "indices: array; integers, of as many axes as `x`, broadcast with it along all but `axis`\n"
+    "Gradients of an element that is taken several times add up.",
+)
+untake = linear(
+    "untake",
+    "(x, indices, /, *, axis, shape)",
+    lambda g, indices, axis, xp: xp.take(g, indices, axis=axis),
+    None,
+    forward=untake_forward,
+    cases=(
+        case((2, 4), Filled((4,), 3), axis=1, shape=(2, 3)),
+        case((4,), Filled((4,), 3), axis=None, shape=(3,)),
+    ),
+    since="",
+    doc="Zeros, with values added where `take` reads them: its transpose.\n"
+    "indices: array; integers\n"
+    "axis: int or None; as of `take`",
+)
+untake_along_axis = linear(
+    "untake_along_axis",
+    "(x, indices, /, *, axis, shape)",
+    lambda g, indices, axis, xp: xp.take_along_axis(g, indices, axis=axis),
+    None,
+    forward=untake_along_axis_forward,
+    cases=(
+        case((2, 4), Filled((2, 4), 3), axis=-1, shape=(2, 3)),
+        case((3, 2), Filled((3, 1), 2), axis=0, shape=(2, 2)),
+    ),
+    since="",
+    doc="Zeros, with values added where `take_along_axis` reads them: its transpose.\n"
+    "indices: array; integers",
 )

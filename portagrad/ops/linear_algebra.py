@@ -76,6 +76,7 @@ matmul = bilinear(
         case((2, 4, 3), (3,)),
         case((0, 3), (3, 2)),
     ),
+    batch="product",
     doc="Matrix product; axes before the last two broadcast, and one axis alone is a vector.\n"
     "x1: array; of shape (..., n, k) or (k,)\n"
     "x2: array; of shape (..., k, m) or (k,)",
@@ -85,6 +86,7 @@ matrix_transpose = linear(
     "(x, /)",
     lambda g, xp: xp.matrix_transpose(g),
     cases=(case((2, 3)), case((2, 3, 4))),
+    batch="trailing",
     doc="The last two axes exchanged.\nx: array; of shape (..., n, m)\nreturns: array; of shape (..., m, n)",
 )
 tensordot = bilinear(

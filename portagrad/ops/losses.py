@@ -53,6 +53,7 @@ one_hot = constant(
     "(labels, /, *, like, classes)",
     forward=one_hot_forward,
     since="",
+    batch="trailing",
     doc="Ones at the labels' places, zeros elsewhere.\n"
     "labels: array; integers from 0 to ``classes - 1``, of any shape\n"
     "like: dtype; of the result\n"

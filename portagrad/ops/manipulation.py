@@ -125,6 +125,7 @@ broadcast_to = linear(  # the engine sums over broadcast axes wherever they come
     "(x, /, shape)",
     lambda g: g,
     cases=(case((3, 1), shape=(2, 3, 4)), case((), shape=(2,))),
+    batch="shaped",
     doc="An array repeated along new axes and axes of length 1.",
 )
 concat = linear(
@@ -138,6 +139,7 @@ concat = linear(
         case((2, 2), (3,), axis=None),
         case((0, 2), (2, 2)),
     ),
+    batch="joined",
     doc="Arrays put together along an axis.\n"
     "arrays: sequence of arrays; of one shape but for that axis\n"
     "axis: int or None; the axis, None to flatten the arrays first",
@@ -147,6 +149,7 @@ expand_dims = linear(
     "(x, /, axis)",
     lambda g, x_like, xp: xp.reshape(g, tuple(x_like.shape)),
     cases=(case((2, 3), axis=1), case((2,), axis=-1), case((2, 3), axis=(0, 2))),
+    batch="permuted",
     doc="New axes of length 1.\naxis: int or tuple of int; where they will be in the result",
 )
 flip = linear(
@@ -154,6 +157,7 @@ flip = linear(
     "(x, /, *, axis=None)",
     lambda g, axis, xp: xp.flip(g, axis=axis),
     cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3, 2), axis=(0, -1))),
+    batch="along",
     doc="Elements in reverse order along axes.",
 )
 meshgrid = composite(
@@ -173,6 +177,7 @@ moveaxis = linear(
     lambda g, source, destination, xp: xp.moveaxis(g, destination, source),
     cases=(case((2, 3, 4), source=0, destination=-1), case((2, 3, 4), source=(0, 1), destination=(2, 0))),
     since="2023.12",
+    batch="permuted",
     doc="Axes moved to other places, the rest kept in order.\n"
     "source: int or tuple of int; the axes to move\n"
     "destination: int or tuple of int; where each goes",
@@ -182,6 +187,7 @@ permute_dims = linear(
     "(x, /, axes)",
     lambda g, axes, xp: xp.permute_dims(g, inverse(axes)),
     cases=(case((2, 3, 4), axes=(2, 0, 1)), case((2, 3), axes=(-1, 0)), case((), axes=())),
+    batch="permuted",
     doc="Axes in another order.\naxes: tuple of int; the axes of `x`, as the result has them",
 )
 repeat = linear(
@@ -190,6 +196,7 @@ repeat = linear(
     repeat_transpose,
     cases=(case((2, 3), repeats=2), case((2, 3), repeats=3, axis=1), case((4,), repeats=0, axis=0)),
     since="2023.12",
+    batch="along",
     doc="Each element several times in a row.\n"
     "repeats: int or array of int; how often, for all elements or each along `axis`\n"
     "axis: int; the axis, by default the flattened array's",
@@ -204,6 +211,7 @@ reshape = linear(
         case((1,), shape=()),
         case((0, 2), shape=(2, 0)),
     ),
+    batch="shaped",
     doc="The same elements in another shape.\n"
     "shape: tuple of int; of the result, at most one -1 for what follows from the size",
 )
@@ -212,6 +220,7 @@ roll = linear(
     "(x, /, shift, *, axis=None)",
     roll_transpose,
     cases=(case((5,), shift=2), case((2, 3), shift=-1, axis=1), case((2, 3), shift=(1, 2), axis=(0, 1))),
+    batch="along",
     doc="Elements shifted along axes; what leaves at the end comes in at the start.\n"
     "shift: int or tuple of int; by how many places, for each of `axis`\n"
     "axis: int or tuple of int; the axes, by default the flattened array's",
@@ -221,6 +230,7 @@ squeeze = linear(
     "(x, /, axis)",
     lambda g, x_like, xp: xp.reshape(g, tuple(x_like.shape)),
     cases=(case((2, 1, 3), axis=1), case((1, 2, 1), axis=(0, -1))),
+    batch="permuted",
     doc="Axes of length 1 taken out.",
 )
 stack = linear(
@@ -229,6 +239,7 @@ stack = linear(
     lambda g, axis, xp: list(xp.unstack(g, axis=axis)),
     starred=True,
     cases=(case((2, 3), (2, 3)), case((2,), (2,), (2,), axis=-1), case((), ())),
+    batch="joined",
     doc="Arrays put together along a new axis.\n"
     "arrays: sequence of arrays; all of one shape\n"
     "axis: int; where the new axis will be",
@@ -254,5 +265,6 @@ unstack = linear(
     result=lambda *parts: parts,
     cases=(case((2, 3)), case((2, 3), axis=1), case((3,), axis=-1)),
     since="2023.12",
+    batch="along",
     doc="The parts of an array along an axis, which is taken out.\nreturns: tuple of arrays",
 )

@@ -157,6 +157,7 @@ linear = primitive(
         case((0, 3), (3, 2), (2,)),
     ),
     since="",
+    batch="affine",
     doc="An affine map, ``x @ w + b``, as one op.\n"
     "x: array; of shape (..., n)\n"
     "w: array; of shape (n, m)\n"
@@ -172,6 +173,7 @@ gate = primitive(
     cases=(case((2, 3), (2, 3)),),
     dtypes="floating",
     since="",
+    batch="pointwise",
     doc="Elements of one array where another is positive, 0 elsewhere.\n"
     "x: array; linear in it\n"
     "on: array; shaped as `x`, only compared with 0",
@@ -253,6 +255,7 @@ logsumexp = primitive(
     cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3, 2), axis=(0, 2), keepdims=True), case(())),
     dtypes="floating",
     since="",
+    batch="reduction",
     doc="``log(sum(exp(x)))``, without overflow.",
 )
 softmax = primitive(
@@ -264,6 +267,7 @@ softmax = primitive(
     cases=ALONG,
     dtypes="floating",
     since="",
+    batch="along",
     doc="Exponentials divided by their sum along an axis, without overflow.\n"
     "returns: array; shaped as `x`, positive, its sums 1",
 )
@@ -276,6 +280,7 @@ log_softmax = primitive(
     cases=ALONG,
     dtypes="floating",
     since="",
+    batch="along",
     doc="Logarithm of the softmax, accurate where that is near 0.\nreturns: array; shaped as `x`",
 )
 standardize = primitive(
@@ -287,6 +292,7 @@ standardize = primitive(
     cases=(case((2, 4)), case((2, 3, 4))),
     dtypes="floating",
     since="",
+    batch="trailing",
     doc="Values along the last axis with their mean taken off, over their standard deviation.\n"
     "returns: array; shaped as `x`",
 )

@@ -7,6 +7,7 @@ argmax = constant(
     "(x, /, *, axis=None, keepdims=False)",
     cases=(case((2, 3)), case((2, 3), axis=1)),
     dtypes="floating",
+    batch="reduction",
     doc="Index of the greatest element, the first where there are several.\n"
     "axis: int; the axis, by default the flattened array's",
 )
@@ -15,6 +16,7 @@ argmin = constant(
     "(x, /, *, axis=None, keepdims=False)",
     cases=(case((2, 3)), case((2, 3), axis=1)),
     dtypes="floating",
+    batch="reduction",
     doc="Index of the least element, the first where there are several.\n"
     "axis: int; the axis, by default the flattened array's",
 )
@@ -23,7 +25,31 @@ count_nonzero = constant(
     "(x, /, *, axis=None, keepdims=False)",
     cases=(case((2, 3)), case((2, 3), axis=1)),
     since="2024.12",
+    batch="reduction",
     doc="How many elements are not zero.",
+)
+nonzero = constant(
+    "nonzero",
+    "(x, /)",
+    outputs=("*indices",),
+    result=lambda *indices: indices,
+    cases=(case((2, 3)), case((4,))),
+    dtypes="any",
+    doc="Where the elements are not zero.\n"
+    "returns: tuple of arrays; for each axis the indices of these elements along it",
+)
+searchsorted = constant(
+    "searchsorted",
+    '(x1, x2, /, *, side="left", sorter=None)',
+    arrays=("x1", "x2", "sorter"),
+    cases=(case((1,), (2, 3), None), case((1,), (4,), Filled((1,), 1), side="right")),
+    dtypes="floating",
+    since="2023.12",
+    doc="Where elements would have to be put for an array to stay sorted.\n"
+    "x1: array; of one axis, sorted, or by `sorter`\n"
+    "x2: array; what is looked for\n"
+    'side: str; for what is there already, the place before (``"left"``) or after it (``"right"``)\n'
+    "sorter: array; the indices that sort `x1`",
 )
 where = linear(
     "where",
@@ -37,5 +63,6 @@ where = linear(
         case(Filled((2, 1)), (3,), 0.5),
         case(Filled(()), (2,), (2,)),
     ),
+    batch="pointwise",
     doc="Elements of `x1` where a condition holds, of `x2` elsewhere.\ncondition: array; booleans",
 )

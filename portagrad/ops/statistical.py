@@ -150,6 +150,7 @@ sum = linear(
     "(x, /, *, axis=None, dtype=None, keepdims=False)",
     lambda g, x_like, axis, keepdims, xp: spread(g, x_like, axis, keepdims, xp),
     cases=REDUCTIONS,
+    batch="reduction",
     doc="Sum over axes.",
 )
 mean = linear(
@@ -157,6 +158,7 @@ mean = linear(
     "(x, /, *, axis=None, keepdims=False)",
     lambda g, x_like, axis, keepdims, xp: spread(g / length(x_like, axis), x_like, axis, keepdims, xp),
     cases=REDUCTIONS[:-1],
+    batch="reduction",
     doc="Arithmetic mean over axes.",
 )
 prod = primitive(
@@ -165,6 +167,7 @@ prod = primitive(
     (prod_vjp,),
     (prod_jvp,),
     cases=REDUCTIONS,
+    batch="reduction",
     doc="Product over axes.\nThe derivative is exact whatever elements are 0.",
 )
 max = primitive(
@@ -174,6 +177,7 @@ max = primitive(
     (extreme_jvp,),
     cases=ORDERED,
     dtypes="floating",
+    batch="reduction",
     doc="Greatest element along axes.\nTies share the derivative evenly; a NaN takes it.",
 )
 min = primitive(
@@ -183,6 +187,7 @@ min = primitive(
     (extreme_jvp,),
     cases=ORDERED,
     dtypes="floating",
+    batch="reduction",
     doc="Least element along axes.\nTies share the derivative evenly; a NaN takes it.",
 )
 var = composite(
@@ -207,6 +212,7 @@ cumulative_sum = linear(
     cumulative_sum_transpose,
     cases=SCANS,
     since="2023.12",
+    batch="along",
     doc="Running sum along an axis.\naxis: int; the axis, needed unless there is just one",
 )
 cumulative_prod = primitive(
@@ -216,6 +222,7 @@ cumulative_prod = primitive(
     (cumulative_prod_jvp,),
     cases=SCANS,
     since="2024.12",
+    batch="along",
     doc="Running product along an axis.\n"
     "axis: int; the axis, needed unless there is just one\n"
     "The derivative is exact whatever elements are 0.",

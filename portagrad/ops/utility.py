@@ -20,6 +20,7 @@ all = constant(
     "(x, /, *, axis=None, keepdims=False)",
     dtypes="any",
     cases=(case((2, 3)), case((2, 3), axis=1)),
+    batch="reduction",
     doc="Whether all elements along axes are true.",
 )
 any = constant(
@@ -27,6 +28,7 @@ any = constant(
     "(x, /, *, axis=None, keepdims=False)",
     dtypes="any",
     cases=(case((2, 3)), case((2, 3), axis=1)),
+    batch="reduction",
     doc="Whether at least one element along axes is true.",
 )
 diff = composite(

@@ -11,12 +11,12 @@ from portagrad.errors import Error, NonDifferentiableError
 from portagrad.kernel import Kernel
 from portagrad.op import Op
 from portagrad.recipe import Recipe
-from portagrad.tensor import CONSTANT, Tensor, hold
-from portagrad.trace import Traced, apply
+from portagrad.tensor import CONSTANT, Tensor, bare, hold, stopped
+from portagrad.trace import apply
 from portagrad.transforms.gradient import array, vjp
 from portagrad.transforms.reverse import zeros
 from portagrad.transforms.tangent import jvp
-from portagrad.transforms.tree import any_traced, bare, flatten, is_array, tree_map, unflatten, wrapped
+from portagrad.transforms.tree import any_traced, flatten, is_array, tree_map, unflatten, wrapped
 
 _ARRAY = object()  # where a result has an array
 
@@ -320,12 +320,4 @@ def stop_gradient(tree: Any) -> Any:
     >>> pg.grad(lambda x: x * stop_gradient(x))(3.0)
     array(3.)
     """
-    return tree_map(_stopped, tree)
-
-
-def _stopped(x: Any) -> Any:
-    if not isinstance(x, Traced):
-        return x
-    while isinstance(x, Traced):
-        x = x.value
-    return hold(x)
+    return tree_map(stopped, tree)

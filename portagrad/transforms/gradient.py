@@ -9,14 +9,13 @@ from typing import Any
 from portagrad.backend import BY_TYPE, KIND
 from portagrad.errors import NonDifferentiableError
 from portagrad.kernel import NAMESPACE, namespace
-from portagrad.tensor import CONSTANT, Tensor, describe, hold
+from portagrad.tensor import CONSTANT, Tensor, bare, describe, hold
 from portagrad.trace import Traced
 from portagrad.transforms.record import ReverseTrace
 from portagrad.transforms.reverse import Node, sweep, zeros
 from portagrad.transforms.saved import reverse_trace
 from portagrad.transforms.tree import (
     any_traced,
-    bare,
     check_place,
     differentiable,
     flatten,

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from portagrad.kernel import NAMESPACE
-from portagrad.tensor import Tensor, describe, hold
+from portagrad.tensor import Tensor, bare, describe, hold
 from portagrad.transforms.forward import ForwardTrace, settle_tangent
 from portagrad.transforms.gradient import Inputs, array
 from portagrad.transforms.reverse import PICK, Node, zeros
 from portagrad.transforms.saved import reverse_trace
 from portagrad.transforms.tree import (
     any_traced,
-    bare,
     check_place,
     differentiable,
     flatten,

@@ -8,12 +8,12 @@ from portagrad.backend import KIND
 from portagrad.errors import Error
 from portagrad.kernel import namespace
 from portagrad.namespace import asarray
-from portagrad.tensor import Tensor, hold
+from portagrad.tensor import Tensor, bare, hold
 from portagrad.trace import Traced
 from portagrad.transforms.gradient import array, cotangent, ones, owned, scalar
 from portagrad.transforms.record import ReverseTrace, paused
 from portagrad.transforms.reverse import Node, sweep
-from portagrad.transforms.tree import bare, differentiable
+from portagrad.transforms.tree import differentiable
 
 
 class Leaf(Node):

@@ -12,7 +12,7 @@ from portagrad.backend import BY_TYPE, KIND
 from portagrad.device import current_device, device_of
 from portagrad.errors import DeviceMismatchError, NonDifferentiableError
 from portagrad.namespace import to_device as move
-from portagrad.tensor import CONSTANT, Tensor, backend_of, describe, raw
+from portagrad.tensor import CONSTANT, Tensor, backend_of, bare, describe, raw
 from portagrad.trace import Trace, Traced
 
 SPACE = "portagrad"
@@ -82,11 +82,6 @@ def is_array(x: Any) -> bool:
 def wrapped(x: Any) -> Any:
     """A leaf of an argument that is not differentiated: an array becomes a constant tensor."""
     return Tensor(CONSTANT, x) if BY_TYPE[type(x)] is not None else x
-
-
-def bare(x: Any) -> Any:
-    """The raw array of a constant tensor; anything else as it is."""
-    return x.value if isinstance(x, Tensor) and x.trace is CONSTANT else x
 
 
 def differentiable(x: Any, what: str, position: str) -> Any:
