@@ -59,6 +59,11 @@ def searchsorted(x1: Any, x2: Any, *, side: str = "left", sorter: Any = None) ->
     return xp.searchsorted(x1 if sorter is None else getitem(x1, key=sorter), x2, side=side)
 
 
+def take(x: Any, indices: Any, *, axis: int | None = None) -> Any:
+    """Dask wants the axis said, also of an array with one only."""
+    return da.take(reshape(x, (-1,)) if axis is None else x, indices, axis=axis or 0)
+
+
 def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
     last = [da.moveaxis(a, axis, -1) for a in (x, indices)]
     taken = da.apply_gufunc(
@@ -84,5 +89,6 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "repeat": repeat,
     "reshape": reshape,
     "searchsorted": searchsorted,
+    "take": take,
     "take_along_axis": take_along_axis,
 }

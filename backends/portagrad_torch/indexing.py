@@ -33,6 +33,19 @@ def index_add(x: torch.Tensor, value: Any, *, key: Any) -> torch.Tensor:
     return out.flip(flips) if flips else out
 
 
+def take(x: torch.Tensor, indices: torch.Tensor, *, axis: int | None = None) -> torch.Tensor:
+    """By ``x[indices]``: torch's own functions count no index from the end."""
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    return x[(slice(None),) * (axis % x.ndim) + (indices.to(torch.int64),)]
+
+
+def take_along_axis(x: torch.Tensor, indices: torch.Tensor, *, axis: int = -1) -> torch.Tensor:
+    """Indices from the end made such as torch knows."""
+    indices = indices.to(torch.int64)
+    return torch.take_along_dim(x, torch.where(indices < 0, indices + x.shape[axis], indices), dim=axis)
+
+
 def _accumulate(out: torch.Tensor, key: tuple[Any, ...], value: torch.Tensor) -> None:
     """Add in place where elements may repeat: by index tensors for leading axes, or by flat positions."""
     if not all(isinstance(part, torch.Tensor) for part in key):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from array_api_compat import torch as xp
 
-from portagrad_torch.indexing import getitem, index_add, index_put
+from portagrad_torch.indexing import getitem, index_add, index_put, take, take_along_axis
 
 Axis = int | tuple[int, ...] | None
 
@@ -90,6 +90,8 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "prod": prod,
     "std": std,
     "sum": sum,
+    "take": take,
+    "take_along_axis": take_along_axis,
     "unique_all": unique_all,
     "var": var,
 }

@@ -72,26 +72,34 @@ def may_repeat(key: Any, xp: Any) -> bool:
     return any(not xp.isdtype(part.dtype, "bool") for part in arrays)
 
 
-def taken(indices: Any, axis: int | None, ndim: int) -> tuple[Any, ...]:
-    """The key by which `take` reads."""
-    return (slice(None),) * ((axis or 0) % max(ndim, 1)) + (indices, ...)
+def one_index_per_axis(indices: Any, axis: int, shape: tuple[int, ...], xp: Any) -> tuple[Any, ...]:
+    """A key of index arrays that broadcast: `indices` along `axis`, all there is along the others.
+
+    The standard knows no slices beside arrays of integers.
+    """
+    ndim, device = len(shape), xp.device_of(indices)
+    key = [
+        xp.reshape(xp.arange(n, device=device), (*[1] * k, n, *[1] * (ndim - k - 1)))
+        for k, n in enumerate(shape)
+    ]
+    key[axis] = indices
+    return tuple(key)
 
 
 def untake_forward(x: Any, indices: Any, *, axis: int | None, shape: tuple[int, ...], xp: Any) -> Any:
     """Zeros with `x` added where `take` reads it."""
-    whole = shape if axis is not None else (math.prod(shape),)
-    return xp.reshape(xp.scatter(x, key=taken(indices, axis, len(whole)), shape=whole), shape)
+    if axis is None:
+        return xp.reshape(xp.scatter(x, key=(indices,), shape=(math.prod(shape),)), shape)
+    axis %= len(shape)
+    if len(indices.shape) != 1:  # beyond the standard, where a library takes them
+        return xp.scatter(x, key=(slice(None),) * axis + (indices, ...), shape=shape)
+    indices = xp.reshape(indices, (-1, *[1] * (len(shape) - axis - 1)))
+    return xp.scatter(x, key=one_index_per_axis(indices, axis, shape, xp), shape=shape)
 
 
 def untake_along_axis_forward(x: Any, indices: Any, *, axis: int, shape: tuple[int, ...], xp: Any) -> Any:
-    """Zeros with `x` added where `take_along_axis` reads it: every axis has its own index array."""
-    ndim = len(shape)
-    key = [
-        xp.reshape(xp.arange(n, device=xp.device_of(x)), (*[1] * k, n, *[1] * (ndim - k - 1)))
-        for k, n in enumerate(shape)
-    ]
-    key[axis] = indices
-    return xp.scatter(x, key=tuple(key), shape=shape)
+    """Zeros with `x` added where `take_along_axis` reads it."""
+    return xp.scatter(x, key=one_index_per_axis(indices, axis, shape, xp), shape=shape)
 
 
 KEYS = (
