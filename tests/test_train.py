@@ -70,9 +70,9 @@ def test_the_digits_are_learned_and_the_run_leaves_its_files(tmp_path):
     assert result.summary["seconds"] < 60
     assert sorted(path.name for path in result.folder.iterdir()) == sorted(FILES)
     *epochs, test = lines(result.folder)
-    assert [line["epoch"] for line in epochs] == list(range(1, 61))
+    assert [line["epoch"] for line in epochs] == list(range(1, 51))
     assert test == {"test_loss": result.test_loss, "test_accuracy": result.test_accuracy}
-    assert epochs[-1]["train_loss"] < 0.05 < epochs[0]["train_loss"]
+    assert epochs[-1]["train_loss"] < 0.1 < epochs[0]["train_loss"]
     assert result.confusion.sum() == result.summary["examples"]["test"] == 359
     assert np.trace(result.confusion) == round(result.test_accuracy * 359)
     written = json.loads((result.folder / "confusion.json").read_text())
