@@ -84,6 +84,9 @@ class Traced:
 
     __slots__ = ("__weakref__", "payload", "trace", "value")
 
+    def __init_subclass__(cls) -> None:
+        BY_TYPE[cls] = None  # no library's array: no adapter is asked
+
     def __init__(self, trace: Trace, value: Any, payload: Any = None) -> None:
         self.trace = trace
         self.value = value

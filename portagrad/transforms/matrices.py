@@ -1,4 +1,4 @@
-"""Jacobians and Hessians, column by column or row by row."""
+"""Jacobians and Hessians: all rows, or all columns, in one batch."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from portagrad.errors import NonDifferentiableError
+from portagrad.kernel import namespace
 from portagrad.op import TABLE
 from portagrad.tensor import describe, kind, raw
 from portagrad.trace import apply
-from portagrad.transforms.gradient import grad, ones, positions, vjp
+from portagrad.transforms.batch import vmap
+from portagrad.transforms.gradient import grad, positions, vjp
 from portagrad.transforms.reverse import zeros
 from portagrad.transforms.tangent import jvp, linearize
 from portagrad.transforms.tree import differentiable, flatten, is_array, tree_map, unflatten, wrapped
 
 
-def _units(x: Any) -> list[Any]:
-    """The unit vectors of the shape of x, in its dtype."""
-    one = ones(raw(x))
-    shape = tuple(x.shape)
-    return [apply(TABLE["scatter"], (one,), {"key": index, "shape": shape}) for index in np.ndindex(*shape)]
+def _units(x: Any) -> Any:
+    """The unit vectors of the shape of x, in its dtype, one behind the other; None if there are none."""
+    n, space = math.prod(x.shape), namespace(raw(x))
+    if not n:
+        return None
+    eye = space.eye(n, dtype=x.dtype, device=space.device_of(raw(x)))
+    return apply(TABLE["reshape"], (eye,), {"shape": (n, *x.shape), "copy": None})
 
 
-def _stacked(parts: list[Any], like: Any, shape: tuple[int, ...]) -> Any:
-    """Rows or columns put together; of no rows, an empty array."""
-    if not parts:
-        return zeros(_Shape(shape, like.dtype), like)
-    return apply(
-        TABLE["reshape"], (apply(TABLE["stack"], tuple(parts), {"axis": 0}),), {"shape": shape, "copy": None}
-    )
+def _shaped(x: Any, shape: tuple[int, ...]) -> Any:
+    return apply(TABLE["reshape"], (x,), {"shape": shape, "copy": None})
+
+
+def _sent(through: Callable[..., list[Any]], units: Any, ends: list[Any]) -> list[Any]:
+    """What becomes of every unit vector, at each end: the first axis counts them."""
+    if units is None:
+        return [zeros(_Shape((0, *end.shape), end.dtype), end) for end in ends]
+    return vmap(through)(units)  # type: ignore[no-any-return]
 
 
 class _Shape:
@@ -93,22 +97,16 @@ def _rows(outs: list[Any], outer: Any, ins: list[Any], pullback: Callable[..., A
         def rows(unit: Any, k: int = k) -> list[Any]:
             return flatten(pullback(unflatten(outer, [*empty[:k], unit, *empty[k + 1 :]])))[0]
 
-        parts = [rows(unit) for unit in _units(y)]
-        turned = kind(y) > 1 and any(kind(x) == 1 for x in ins)
-        others = [rows(unit * 1j) for unit in _units(y)] if turned else []
-        row = []
-        for j, x in enumerate(ins):
-            shape = tuple(y.shape) + tuple(x.shape)
-            block = _stacked([p[j] for p in parts], x, shape)
-            if kind(y) > 1:  # a pullback is the adjoint: conjugated, and of real x only the real part
-                conjugated = kind(x) > 1
-                block = (
-                    apply(TABLE["conj"], (block,))
-                    if conjugated
-                    else _complex(block, _stacked([p[j] for p in others], x, shape))
-                )
-            row.append(block)
-        blocks.append(row)
+        units = _units(y)
+        parts = _sent(rows, units, ins)
+        if kind(y) > 1:  # a pullback is the adjoint: conjugated, and of real x only the real part
+            turned = any(kind(x) == 1 for x in ins)
+            others = _sent(rows, None if units is None else units * 1j, ins) if turned else parts
+            parts = [
+                apply(TABLE["conj"], (p,)) if kind(x) > 1 else _complex(p, o)
+                for x, p, o in zip(ins, parts, others, strict=True)
+            ]
+        blocks.append([_shaped(p, (*y.shape, *x.shape)) for x, p in zip(ins, parts, strict=True)])
     return blocks
 
 
@@ -124,23 +122,22 @@ def _columns(outs: list[Any], ins: list[Any], inner: Any, push: Callable[..., An
         def columns(unit: Any, j: int = j) -> list[Any]:
             return flatten(push(*unflatten(inner, [*empty[:j], unit, *empty[j + 1 :]])))[0]
 
-        parts = [columns(unit) for unit in _units(x)]
-        turned = kind(x) > 1 and any(kind(y) == 1 for y in outs)
-        others = [columns(unit * 1j) for unit in _units(x)] if turned else []
-        for k, y in enumerate(outs):
-            shape, ndim = tuple(y.shape), len(y.shape)
-            block = _stacked([p[k] for p in parts], y, (math.prod(x.shape), *shape))
-            if kind(x) > 1 and kind(y) == 1:  # as the gradient of a real function: dy/dRe + i dy/dIm
-                block = _complex(block, _stacked([p[k] for p in others], y, tuple(block.shape)))
-            block = apply(TABLE["permute_dims"], (block,), {"axes": (*range(1, ndim + 1), 0)})
-            blocks[k].append(
-                apply(TABLE["reshape"], (block,), {"shape": shape + tuple(x.shape), "copy": None})
-            )
+        units = _units(x)
+        parts = _sent(columns, units, outs)
+        if kind(x) > 1:  # of a real result as its gradient: dy/dRe + i dy/dIm
+            turned = any(kind(y) == 1 for y in outs)
+            others = _sent(columns, None if units is None else units * 1j, outs) if turned else parts
+            parts = [
+                _complex(p, o) if kind(y) == 1 else p for y, p, o in zip(outs, parts, others, strict=True)
+            ]
+        for k, (y, part) in enumerate(zip(outs, parts, strict=True)):
+            last = apply(TABLE["moveaxis"], (part,), {"source": 0, "destination": -1})
+            blocks[k].append(_shaped(last, (*y.shape, *x.shape)))
     return blocks
 
 
 def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
-    """The Jacobian by reverse mode: one backward pass per element of the result.
+    """The Jacobian by reverse mode: a backward pass for the elements of the result, batched by `vmap`.
 
     Parameters
     ----------
@@ -166,7 +163,7 @@ def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
 
 
 def jacfwd(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
-    """The Jacobian by forward mode: one pass per element of the arguments, the nonlinear work done once.
+    """The Jacobian by forward mode: a pass for the elements of the arguments, batched by `vmap`.
 
     Parameters
     ----------
