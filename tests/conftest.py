@@ -15,7 +15,8 @@ if "jax" in sys.modules:
 settings.register_profile("portagrad", derandomize=True, deadline=None)
 settings.load_profile("portagrad")
 
-BACKENDS = ("numpy", "torch", "jax", "dask", "strict")
+# strict: not its default device, so that what is made elsewhere by mistake shows.
+BACKENDS = ("numpy", "torch", "jax", "dask", "strict:device1")
 
 
 def pytest_configure(config: pytest.Config) -> None:

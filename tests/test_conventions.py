@@ -361,7 +361,7 @@ def _doubled_after(y):
 def test_a_constant_becomes_traced_by_assignment(array):
     def f(x):
         xp = x.__array_namespace__()
-        z = xp.zeros(3, dtype=x.dtype)
+        z = xp.zeros(3, dtype=x.dtype, device=x.device)
         alias = z
         z[1:] = x
         z[0] = x[1] * x[0]
