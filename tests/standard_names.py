@@ -1,8 +1,4 @@
-"""The functions of the array API standard (2025.12), in the categories that portagrad covers by now.
-
-Elementwise, statistical, linear algebra of the main namespace, manipulation, creation, data type, utility,
-and of searching `where`, `argmax`, `argmin` and `count_nonzero`.
-"""
+"""The functions of the array API standard (2025.12) in its main namespace."""
 
 # Those with a derivative, which may be zero (floor) or exist for some arguments only (copysign).
 DIFFERENTIABLE = """
@@ -10,15 +6,15 @@ DIFFERENTIABLE = """
     concat conj copysign cos cosh cumulative_prod cumulative_sum diff divide exp expand_dims expm1
     flip floor floor_divide hypot imag log log10 log1p log2 logaddexp matmul matrix_transpose max
     maximum mean meshgrid min minimum moveaxis multiply negative nextafter permute_dims positive pow
-    prod real reciprocal remainder repeat reshape roll round sign sin sinh sqrt square squeeze stack
-    std subtract sum tan tanh tensordot tile tril triu trunc unstack var vecdot where
+    prod real reciprocal remainder repeat reshape roll round sign sin sinh sort sqrt square squeeze stack
+    std subtract sum take take_along_axis tan tanh tensordot tile tril triu trunc unstack var vecdot where
 """.split()  # noqa: SIM905 - a list of a hundred lines otherwise
 
 # Those that return integers, booleans, dtypes or constants; asarray passes on what it is given.
 OTHERS = """
-    all any arange argmax argmin asarray bitwise_and bitwise_invert bitwise_left_shift bitwise_or
+    all any arange argmax argmin argsort asarray bitwise_and bitwise_invert bitwise_left_shift bitwise_or
     bitwise_right_shift bitwise_xor broadcast_shapes can_cast count_nonzero empty empty_like equal
-    eye finfo from_dlpack full full_like greater greater_equal iinfo isdtype isfinite isinf isnan
-    less less_equal linspace logical_and logical_not logical_or logical_xor not_equal ones ones_like
-    result_type signbit zeros zeros_like
+    eye finfo from_dlpack full full_like greater greater_equal iinfo isdtype isfinite isin isinf isnan
+    less less_equal linspace logical_and logical_not logical_or logical_xor nonzero not_equal ones ones_like
+    result_type searchsorted signbit unique_all unique_counts unique_inverse unique_values zeros zeros_like
 """.split()  # noqa: SIM905

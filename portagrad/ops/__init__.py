@@ -4,13 +4,19 @@ from portagrad.op import Op
 from portagrad.ops import (
     creation,
     data_type,
+    decompositions,
     elementwise,
+    fft,
     indexing,
+    linalg,
     linear_algebra,
     losses,
     manipulation,
     nn,
+    norms,
     searching,
+    sets,
+    sorting,
     special,
     statistical,
     utility,
@@ -19,22 +25,29 @@ from portagrad.ops import (
 __all__ = [
     "creation",
     "data_type",
+    "decompositions",
     "elementwise",
+    "fft",
     "indexing",
+    "linalg",
     "linear_algebra",
     "losses",
     "manipulation",
     "nn",
+    "norms",
     "searching",
+    "sets",
+    "sorting",
     "special",
     "statistical",
     "utility",
 ]
 
 for _file in (
-    *(creation, data_type, elementwise, indexing, linear_algebra, manipulation),
-    *(losses, nn, searching, special, statistical, utility),
+    *(creation, data_type, decompositions, elementwise, fft, indexing, linalg, linear_algebra, manipulation),
+    *(losses, nn, norms, searching, sets, sorting, special, statistical, utility),
 ):
     for _op in vars(_file).values():
         if isinstance(_op, Op):
-            _op.category = _file.__name__.rpartition(".")[2]
+            _extension, _dot, _ = _op.name.partition(".")
+            _op.category = _extension if _dot else _file.__name__.rpartition(".")[2]

@@ -176,6 +176,7 @@ take = linear(
         case((2, 3, 2), Filled((4,), 3), axis=-2),
     ),
     since="2022.12",
+    batch="along",
     doc="The elements at indices along an axis.\n"
     "indices: array; integers, of one axis; from the end where they are negative\n"
     "axis: int; the axis, which may be left out if it is the only one\n"
