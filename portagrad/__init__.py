@@ -25,7 +25,7 @@ from portagrad.errors import (
 )
 from portagrad.namespace import EXTENSIONS, asarray, creation, function, namespace
 from portagrad.op import TABLE
-from portagrad.ops.creation import CREATION
+from portagrad.ops.creation import CREATION, FREQUENCIES
 from portagrad.ops.manipulation import broadcast_shapes
 from portagrad.tensor import Tensor
 from portagrad.transforms.batch import vmap
@@ -101,14 +101,16 @@ class _Extension:
         self._prefix = prefix
 
     def __getattr__(self, name: str) -> Any:
-        if f"{self._prefix}.{name}" not in TABLE:
+        full = f"{self._prefix}.{name}"
+        if full not in TABLE and full not in FREQUENCIES:
             raise AttributeError(f"portagrad.{self._prefix} has no function {name!r}")
-        found = function(f"{self._prefix}.{name}")
+        found = function(full) if full in TABLE else creation(full)
         setattr(self, name, found)
         return found
 
     def __dir__(self) -> list[str]:
-        return sorted(name.partition(".")[2] for name in TABLE if name.startswith(f"{self._prefix}."))
+        known = [name.partition(".") for name in (*TABLE, *FREQUENCIES)]
+        return sorted(name for prefix, _, name in known if prefix == self._prefix)
 
 
 def __getattr__(name: str) -> Any:

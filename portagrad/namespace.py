@@ -13,7 +13,7 @@ from portagrad.docstring import described
 from portagrad.errors import BackendUnavailableError
 from portagrad.kernel import raw_namespace
 from portagrad.op import TABLE, define
-from portagrad.ops.creation import CREATION
+from portagrad.ops.creation import CREATION, FREQUENCIES
 from portagrad.ops.data_type import DTYPE_FUNCTIONS
 from portagrad.ops.manipulation import broadcast_shapes
 from portagrad.tensor import Tensor, backend_of, hold, raw, sample
@@ -25,6 +25,8 @@ DTYPES = (
 )
 CONSTANTS = ("e", "inf", "nan", "newaxis", "pi")
 EXTENSIONS = ("fft", "linalg", "special")
+MAKERS = {**CREATION, **FREQUENCIES}
+"""The creation functions, those of the extensions by their qualified names."""
 
 
 @functools.cache
@@ -57,7 +59,7 @@ class Namespace:
         return f"<namespace {self.__name__}>"
 
     def __dir__(self) -> list[str]:
-        ops = {n.removeprefix(self.prefix) for n in TABLE if n.startswith(self.prefix)}
+        ops = {n.removeprefix(self.prefix) for n in (*TABLE, *FREQUENCIES) if n.startswith(self.prefix)}
         rest = () if self.prefix else (*CREATION, *DTYPE_FUNCTIONS, *DTYPES, *CONSTANTS, *EXTENSIONS)
         return sorted({*(n for n in ops if "." not in n), *rest, *object.__dir__(self)})
 
@@ -65,13 +67,13 @@ class Namespace:
         """What an attribute stands for: an op, a creation function, or something about dtypes."""
         if self.prefix + name in TABLE:
             return function(self.prefix + name)
+        if self.prefix + name in MAKERS:
+            make = _maker(self.backend, self.prefix + name)
+            return _creation(self.prefix + name, make, lambda d: _native(self.backend, d), hold)
         if self.prefix:
             return getattr(getattr(self.backend.xp, self.prefix[:-1]), name)
         if name in EXTENSIONS:
             return Namespace(self.backend, f"{name}.")
-        if name in CREATION:
-            make = getattr(raw_namespace(self.backend), name)
-            return _creation(name, make, lambda d: _native(self.backend, d), hold)
         found = getattr(self.backend.xp, name)
         return _on_raw(name, found) if name in DTYPE_FUNCTIONS else found
 
@@ -140,6 +142,14 @@ def _native(backend: Backend, place: Any) -> Any:
     return place.native
 
 
+def _maker(backend: Backend, name: str) -> Callable[..., Any]:
+    """The creation function of a backend."""
+    found: Any = raw_namespace(backend)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found  # type: ignore[no-any-return]
+
+
 def _creation(
     name: str, make: Callable[..., Any], place: Callable[[Any], Any], wrap: Callable[[Any], Any]
 ) -> Callable[..., Any]:
@@ -151,7 +161,7 @@ def _creation(
             kwargs["device"] = place(kwargs.get("device"))
         return wrap(make(*plain, **kwargs))
 
-    return _described(create, name, CREATION[name], "tensor", "The result is a constant.")
+    return _described(create, name, MAKERS[name], "tensor", "The result is a constant.")
 
 
 def _plain_arguments(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -186,11 +196,11 @@ def creation(name: str) -> Callable[..., Any]:
             chosen = _chosen(device)
             backend, where = chosen.backend, chosen.native
         plain, kwargs = _plain_arguments(name, args, kwargs)
-        made = getattr(raw_namespace(backend), name)(*plain, device=where, **kwargs)
+        made = _maker(backend, name)(*plain, device=where, **kwargs)
         return hold(made) if args and isinstance(args[0], Traced) else made
 
     place = "of `x`" if name.endswith("_like") else "in force"
-    return _described(create, name, CREATION[name], "array", f"The device is by default the one {place}.")
+    return _described(create, name, MAKERS[name], "array", f"The device is by default the one {place}.")
 
 
 def _described(
@@ -198,11 +208,13 @@ def _described(
 ) -> Callable[..., Any]:
     """A function with a name, the standard's signature, and a docstring."""
     signature, doc = told
+    since = "2022.12" if name in FREQUENCIES else "2021.12"
+    name = name.rpartition(".")[2]
     its = inspect.signature(define(f"def {name}{signature}: ...", name, {}))
     call.__name__ = call.__qualname__ = name
     call.__module__ = "portagrad"
     call.__signature__ = its  # type: ignore[attr-defined]
-    call.__doc__ = described(doc, its, result, [note, "In the standard since 2021.12."])
+    call.__doc__ = described(doc, its, result, [note, f"In the standard since {since}."])
     return call
 
 

@@ -47,6 +47,21 @@ CREATION = {
 }
 """Functions that make arrays of numbers, with signature and docstring: their results are constants."""
 
+FREQUENCIES = {
+    "fft.fftfreq": (
+        "(n, /, *, d=1.0, dtype=None, device=None)",
+        "The frequencies of a discrete Fourier transform, from 0 up and then the negative ones.\n"
+        "n: int; length of the transform\n"
+        "d: float; distance between samples",
+    ),
+    "fft.rfftfreq": (
+        "(n, /, *, d=1.0, dtype=None, device=None)",
+        "The frequencies of a discrete Fourier transform of real numbers, from 0 up.\n"
+        "n: int; length of the transform\n"
+        "d: float; distance between samples",
+    ),
+}
+
 tril = linear(
     "tril",
     "(x, /, *, k=0)",
