@@ -52,6 +52,11 @@ class Op:
         the result because it has it anyway, and None wherever there is no such kernel.
     domain, domains : (float, float), dict
         The open interval to draw arguments from; by argument where they differ.
+    prepare : dict
+        By argument, ``prepare(x, xp)``: array-API code that makes what the tests draw a valid argument, such
+        as a symmetric matrix.
+    invariant : callable, optional
+        ``invariant(*results, xp=xp)``: what the tests compare where the results themselves are not unique.
     cases : tuple of Case
         Shapes and parameters to test; elementwise ops need none.
     dtypes : str
@@ -77,6 +82,8 @@ class Op:
     moves: bool = False
     domain: tuple[float, float] = (-2.0, 2.0)
     domains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    prepare: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    invariant: Callable[..., Any] | None = None
     cases: tuple[Case, ...] = ()
     dtypes: str = "inexact"
     since: str = "2021.12"

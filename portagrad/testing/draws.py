@@ -12,6 +12,7 @@ import numpy as np
 
 from portagrad.backend import BY_TYPE, KIND
 from portagrad.device import Device, device, transfer
+from portagrad.kernel import namespace
 from portagrad.namespace import function
 from portagrad.op import TABLE, Case, Filled, Op
 from portagrad.testing.arrays import Host, dtype_name
@@ -37,6 +38,8 @@ _SHAPES: tuple[tuple[Any, ...], ...] = (
 @dataclass(frozen=True, eq=False)
 class Call:
     """A call of an op, as a function of those of its arguments that are floating arrays.
+
+    Where the record says so, they are prepared first, and of the results comes back what is unique.
 
     Attributes
     ----------
@@ -80,7 +83,25 @@ class Call:
         args = list(self.args)
         for i, x in zip(self.active, xs, strict=True):
             args[i] = x
-        return invoke(self.op, args, self.params)
+        return self.told(invoke(self.op, self.prepared(args), self.params))
+
+    def prepared(self, args: Sequence[Any]) -> list[Any]:
+        """Arguments as the record wants them, such as symmetric matrices."""
+        rules = self.op.prepare
+        names = self.op.arrays if rules else ()
+        made = [
+            rules[name](x, namespace(x)) if name in rules else x
+            for name, x in zip(names, args, strict=False)
+        ]
+        return [*made, *args[len(made) :]]
+
+    def told(self, y: Any) -> Any:
+        """Of results that are not unique, what is."""
+        invariant = self.op.invariant
+        if invariant is None:
+            return y
+        parts = y if isinstance(y, tuple) else (y,)
+        return invariant(*parts, xp=namespace(parts[0]))
 
     @property
     def __name__(self) -> str:

@@ -86,7 +86,8 @@ def check_values(call: Call) -> None:
         run = native(op, where.backend)
         if getattr(run, "func", None) is not op.forward:
             try:
-                plain = op.forward(*call.args, **params, xp=raw_namespace(where.backend))
+                args = call.prepared(call.args)
+                plain = call.told(op.forward(*args, **params, xp=raw_namespace(where.backend)))
             except (TypeError, ValueError):
                 if op.name in _OWN:
                     return
