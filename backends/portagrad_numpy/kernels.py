@@ -1,7 +1,7 @@
 """NumPy's own calls where they are faster than its namespace's functions or the plain forward."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -151,6 +151,24 @@ def _cross_entropy_slope(logits: Any, labels: Any) -> Any:
     return _cross_entropy_and_slope(logits, labels)[1]
 
 
+class EigResult(NamedTuple):
+    """Eigenvalues and eigenvectors."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+def _eig(x: Any) -> Any:
+    """Complex, as the standard has it: NumPy's are real where no eigenvalue of the stack is complex."""
+    values, vectors = numpy.linalg.eig(x)
+    dtype = numpy.result_type(x.dtype, numpy.complex64)
+    return EigResult(values.astype(dtype), vectors.astype(dtype))
+
+
+def _eigvals(x: Any) -> Any:
+    return numpy.linalg.eigvals(x).astype(numpy.result_type(x.dtype, numpy.complex64))
+
+
 kernels: Mapping[str, Callable[..., Any]] = {
     "asarray": _asarray,
     "astype": _astype,
@@ -159,6 +177,8 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "cross_entropy_slope": _cross_entropy_slope,
     "gate": _gate,
     "linear": _linear,
+    "linalg.eig": _eig,
+    "linalg.eigvals": _eigvals,
     "matmul": _matmul,
     "matrix_transpose": _matrix_transpose,
     "max": _max,

@@ -18,6 +18,7 @@ from portagrad.ops import (
     sets,
     sorting,
     special,
+    spectra,
     statistical,
     utility,
 )
@@ -39,13 +40,14 @@ __all__ = [
     "sets",
     "sorting",
     "special",
+    "spectra",
     "statistical",
     "utility",
 ]
 
 for _file in (
     *(creation, data_type, decompositions, elementwise, fft, indexing, linalg, linear_algebra, manipulation),
-    *(losses, nn, norms, searching, sets, sorting, special, statistical, utility),
+    *(losses, nn, norms, searching, sets, sorting, special, spectra, statistical, utility),
 ):
     for _op in vars(_file).values():
         if isinstance(_op, Op):

@@ -1,27 +1,11 @@
-"""Decompositions of matrices; what depends on a choice of phases is differentiated as if it did not."""
+"""Triangular and orthonormal factors of matrices, and pseudo-inverses."""
 
 from typing import Any, NamedTuple
 
-from portagrad.backend import KIND
 from portagrad.errors import NonDifferentiableError
 from portagrad.op import case, constant, primitive
-from portagrad.ops.linalg import SQUARE, adjoint, identity
+from portagrad.ops.linalg import adjoint, identity
 from portagrad.ops.norms import real
-
-
-class EighResult(NamedTuple):
-    """Eigenvalues and eigenvectors of Hermitian matrices."""
-
-    eigenvalues: Any
-    eigenvectors: Any
-
-
-class SVDResult(NamedTuple):
-    """Left singular vectors, singular values, right singular vectors."""
-
-    U: Any
-    S: Any
-    Vh: Any
 
 
 class QRResult(NamedTuple):
@@ -29,13 +13,6 @@ class QRResult(NamedTuple):
 
     Q: Any
     R: Any
-
-
-class EigResult(NamedTuple):
-    """Eigenvalues and eigenvectors of any square matrices."""
-
-    eigenvalues: Any
-    eigenvectors: Any
 
 
 def ramp(x: Any, xp: Any) -> Any:
@@ -48,6 +25,34 @@ def ramp(x: Any, xp: Any) -> Any:
 def hermitian(x: Any, xp: Any) -> Any:
     """The Hermitian part."""
     return (x + adjoint(x, xp)) / 2
+
+
+def scale(x: Any, w: Any, xp: Any) -> Any:
+    """The columns of x, each times its number in w."""
+    return x * xp.expand_dims(w, axis=-2)
+
+
+def spread(w: Any, xp: Any) -> Any:
+    """Values as a diagonal matrix."""
+    return xp.expand_dims(w, axis=-1) * identity(w, xp)
+
+
+def product(*factors: Any, xp: Any) -> Any:
+    """A product of matrices, from the left."""
+    out, *rest = factors
+    for factor in rest:
+        out = xp.matmul(out, factor)
+    return out
+
+
+def weights(x: Any, xp: Any) -> Any:
+    """1, 2, 3 and so on, one for each column."""
+    return xp.cumulative_sum(xp.sum(identity(x, xp), axis=0))
+
+
+def weighed(left: Any, right: Any, xp: Any) -> Any:
+    """Columns of one matrix times rows of another, with weights: what no phases change."""
+    return xp.matmul(scale(left, weights(left, xp), xp), right)
 
 
 def positive(x: Any, xp: Any) -> Any:
@@ -81,146 +86,53 @@ def cholesky_jvp(t: Any, y: Any, upper: bool, xp: Any) -> Any:
     return adjoint(moved, xp) if upper else moved
 
 
-def gaps(w: Any, xp: Any) -> Any:
-    """1 / (w_j - w_i), zeros on the diagonal, and NaN where two values are equal."""
-    difference = xp.expand_dims(w, axis=-2) - xp.expand_dims(w, axis=-1)
-    equal = difference == 0
-    eye = identity(w, xp)
-    inverse = xp.where(equal, xp.nan, 1 / xp.where(equal, 1.0, difference))
-    return xp.where(eye == 1, 0.0, inverse)
+def triangle(x: Any, xp: Any) -> Any:
+    """The upper triangle, the real parts of the diagonal halved and the imaginary ones left out."""
+    return xp.triu(x) - spread(xp.linalg.diagonal(x) - real(xp.linalg.diagonal(x), xp) / 2, xp)
 
 
-def spread(w: Any, xp: Any) -> Any:
-    """Values as a diagonal matrix."""
-    return xp.expand_dims(w, axis=-1) * identity(w, xp)
-
-
-def scale(x: Any, w: Any, xp: Any) -> Any:
-    """The columns of x, each times its number in w."""
-    return x * xp.expand_dims(w, axis=-2)
-
-
-def product(*factors: Any, xp: Any) -> Any:
-    """A product of matrices, from the left."""
-    out, *rest = factors
-    for factor in rest:
-        out = xp.matmul(out, factor)
-    return out
-
-
-def eigh_vjp(g: Any, eigenvalues: Any, eigenvectors: Any, xp: Any) -> Any:
-    """The Hermitian part of V (diag(g_w) + F o V^H g_V) V^H, F being 1 / (w_j - w_i).
-
-    Giles (2008), "Collected matrix derivative results", section 3.1. Any phase of the eigenvectors drops out
-    of a function that does not depend on it.
-    """
-    v, back = eigenvectors, adjoint(eigenvectors, xp)
-    inner = spread(g[0], xp) + gaps(eigenvalues, xp) * xp.matmul(back, g[1])
-    return hermitian(product(v, inner, back, xp=xp), xp)
-
-
-def eigh_jvp(t: Any, eigenvalues: Any, eigenvectors: Any, xp: Any) -> tuple[Any, Any]:
-    """dw = diag(V^H dA V), dV = V (F o V^H dA V). Giles (2008), section 3.1."""
-    v = eigenvectors
-    moved = product(adjoint(v, xp), hermitian(t, xp), v, xp=xp)
-    return real(xp.linalg.diagonal(moved), xp), xp.matmul(v, gaps(eigenvalues, xp) * moved)
-
-
-def eigvalsh_vjp(g: Any, x: Any, xp: Any) -> Any:
-    v = xp.linalg.eigh(x)[1]
-    return xp.matmul(scale(v, g, xp), adjoint(v, xp))
-
-
-def eigvalsh_jvp(t: Any, x: Any, xp: Any) -> Any:
-    v = xp.linalg.eigh(x)[1]
-    return real(xp.linalg.diagonal(product(adjoint(v, xp), hermitian(t, xp), v, xp=xp)), xp)
-
-
-def svd_parts(x: Any, full_matrices: bool, u: Any, vh: Any, xp: Any) -> tuple[Any, Any]:
-    """U and V of the reduced decomposition; a full one of an oblong matrix has no derivative.
-
-    The vectors that complete the basis there are any that do.
-    """
-    if full_matrices and x.shape[-1] != x.shape[-2]:
+def qr_parts(x: Any, mode: str) -> int:
+    """How many columns are factored, the rest being multiplied; raises where there is no derivative."""
+    rows, columns = x.shape[-2:]
+    if mode == "complete" and rows > columns:
         raise NonDifferentiableError(
-            f"linalg.svd: the full singular vectors of matrices of shape {tuple(x.shape[-2:])} are not "
-            f"unique and have no derivative; pass full_matrices=False"
+            f"linalg.qr: the complete factor Q of matrices of shape {(rows, columns)} is not unique and has "
+            f"no derivative; pass mode='reduced'"
         )
-    return u, adjoint(vh, xp)
+    return min(rows, columns)
 
 
-def turn(x: Any, s: Any, xp: Any) -> Any:
-    """The imaginary diagonal of x over the singular values: how phases turn. Zero for real matrices."""
-    return 1j * xp.imag(xp.linalg.diagonal(x)) / s
+def qr_vjp(g: Any, x: Any, Q: Any, R: Any, mode: str, xp: Any) -> Any:
+    """(g_Q + Q (T + T^H)) R^-H, T being the upper triangle of g_R R^H - Q^H g_Q, its diagonal halved.
 
-
-def svd_vjp(g: Any, x_like: Any, U: Any, S: Any, Vh: Any, full_matrices: bool, xp: Any) -> Any:
-    """Transpose of `svd_jvp`.
-
-    Townsend (2016), "Differentiating the singular value decomposition"; for complex matrices Wan and Zhang
-    (2019), "Automatic differentiation for complex valued SVD". With X = U^H g_U and Y = V^H g_V:
-    U (F o (X - X^H) S + S F o (Y - Y^H) + g_S + i Im diag(X) / S) V^H, and what lies outside U and V.
+    Roberts and Roberts (2020), "QR and LQ decomposition matrix backpropagation algorithms for square, wide,
+    and deep matrices", equations 6 and 12: of a wide matrix the first columns X are factored, and R has
+    Q^H Y beside, Y being the other columns.
     """
-    u, v = svd_parts(x_like, full_matrices, U, Vh, xp)
-    uh, vh, gu, gv = adjoint(u, xp), adjoint(v, xp), g[0], adjoint(g[2], xp)
-    f, left, right = gaps(S * S, xp), xp.matmul(uh, gu), xp.matmul(vh, gv)
-    inner = scale(f * (left - adjoint(left, xp)), S, xp) + spread(g[1], xp)
-    inner = inner + xp.expand_dims(S, axis=-1) * (f * (right - adjoint(right, xp)))
-    if KIND[U.dtype] > 1:
-        inner = inner + spread(turn(left, S, xp), xp)
-    out = product(u, inner, vh, xp=xp)
-    if u.shape[-2] > u.shape[-1]:
-        out = out + xp.matmul(scale(gu - xp.matmul(u, left), 1 / S, xp), vh)
-    if v.shape[-2] > v.shape[-1]:
-        out = out + xp.matmul(scale(u, 1 / S, xp), adjoint(gv - xp.matmul(v, right), xp))
-    return out
+    k, (gq, gr) = qr_parts(x, mode), g
+    wide = x.shape[-1] > k
+    if wide:
+        gq = gq + xp.matmul(x[..., k:], adjoint(gr[..., k:], xp))
+    r = R[..., :k]
+    inner = xp.matmul(gr[..., :k], adjoint(r, xp)) - xp.matmul(adjoint(Q, xp), gq)
+    half = triangle(inner, xp)
+    left = gq + xp.matmul(Q, half + adjoint(half, xp))
+    out = adjoint(xp.linalg.solve(r, adjoint(left, xp)), xp)
+    return xp.concat([out, xp.matmul(Q, gr[..., k:])], axis=-1) if wide else out
 
 
-def svd_jvp(t: Any, x_like: Any, U: Any, S: Any, Vh: Any, full_matrices: bool, xp: Any) -> Any:
-    """With P = U^H dA V and F = 1 / (s_j^2 - s_i^2): dS = diag(P), dU = U (F o (P S + S P^H)) and
-    dV = V (F o (S P + P^H S)), and what lies outside U and V. Townsend (2016), equations 16 to 18.
-    """
-    u, v = svd_parts(x_like, full_matrices, U, Vh, xp)
-    inner, f, rows = product(adjoint(u, xp), t, v, xp=xp), gaps(S * S, xp), xp.expand_dims(S, axis=-1)
-    back = adjoint(inner, xp)
-    turned = f * (scale(inner, S, xp) + rows * back)
-    if KIND[U.dtype] > 1:
-        turned = turned + spread(turn(inner, S, xp), xp)
-    du = xp.matmul(u, turned)
-    dv = xp.matmul(v, f * (rows * inner + scale(back, S, xp)))
-    if u.shape[-2] > u.shape[-1]:
-        moved = xp.matmul(t, v)
-        du = du + scale(moved - xp.matmul(u, inner), 1 / S, xp)
-    if v.shape[-2] > v.shape[-1]:
-        moved = xp.matmul(adjoint(t, xp), u)
-        dv = dv + scale(moved - xp.matmul(v, back), 1 / S, xp)
-    return du, real(xp.linalg.diagonal(inner), xp), adjoint(dv, xp)
-
-
-def svdvals_vjp(g: Any, x: Any, xp: Any) -> Any:
-    u, _, vh = xp.linalg.svd(x, full_matrices=False)
-    return xp.matmul(scale(u, g, xp), vh)
-
-
-def svdvals_jvp(t: Any, x: Any, xp: Any) -> Any:
-    u, _, vh = xp.linalg.svd(x, full_matrices=False)
-    return real(xp.linalg.diagonal(product(adjoint(u, xp), t, adjoint(vh, xp), xp=xp)), xp)
-
-
-def weights(x: Any, xp: Any) -> Any:
-    """1, 2, 3 and so on, one for each column."""
-    return xp.cumulative_sum(xp.sum(identity(x, xp), axis=0))
-
-
-def weighed(left: Any, right: Any, xp: Any) -> Any:
-    """Columns of one matrix times rows of another, with weights: what no phases change."""
-    return xp.matmul(scale(left, weights(left, xp), xp), right)
-
-
-def svd_invariant(u: Any, s: Any, vh: Any, xp: Any) -> tuple[Any, ...]:
-    k = s.shape[-1]
-    u, vh = u[..., :k], vh[..., :k, :]
-    return s, weighed(u, vh, xp), weighed(u, adjoint(u, xp), xp), weighed(adjoint(vh, xp), vh, xp)
+def qr_jvp(t: Any, x: Any, Q: Any, R: Any, mode: str, xp: Any) -> tuple[Any, Any]:
+    """With C = Q^H dA R^-1: dR = T R, T being triu(C + C^H) with its diagonal halved; dQ = dA R^-1 - Q T."""
+    k = qr_parts(x, mode)
+    r, qh = R[..., :k], adjoint(Q, xp)
+    right = adjoint(xp.linalg.solve(adjoint(r, xp), adjoint(t[..., :k], xp)), xp)
+    moved = xp.matmul(qh, right)
+    half = triangle(moved + adjoint(moved, xp), xp)
+    dq, dr = right - xp.matmul(Q, half), xp.matmul(half, r)
+    if x.shape[-1] > k:
+        rest = xp.matmul(adjoint(dq, xp), x[..., k:]) + xp.matmul(qh, t[..., k:])
+        dr = xp.concat([dr, rest], axis=-1)
+    return dq, dr
 
 
 def pinv_vjp(g: Any, x: Any, y: Any, xp: Any) -> Any:
@@ -257,70 +169,22 @@ cholesky = primitive(
     "upper: bool; whether the factor U with U^H U = x comes, not L with L L^H = x\n"
     "The gradient is Hermitian: the derivative of the Hermitian part of `x`.",
 )
-eigh = primitive(
-    "linalg.eigh",
-    "(x, /)",
-    (eigh_vjp,),
-    (eigh_jvp,),
-    outputs=("eigenvalues", "eigenvectors"),
-    result=EighResult,
-    prepare={"x": lambda x, xp: hermitian(ramp(x, xp), xp)},
-    invariant=lambda w, v, *, xp: (w, weighed(v, adjoint(v, xp), xp)),
-    cases=SQUARE,
-    batch="trailing",
-    doc="Eigenvalues and eigenvectors of Hermitian matrices.\n"
-    "x: array; of shape (..., n, n), Hermitian\n"
-    "returns: EighResult; of `eigenvalues`, rising, and `eigenvectors`, in columns\n"
-    "The gradient is Hermitian. Eigenvectors of equal eigenvalues have none: it is NaN. A function that "
-    "depends on the phase of eigenvectors has the derivative that leaves the phase alone.",
-)
-eigvalsh = primitive(
-    "linalg.eigvalsh",
-    "(x, /)",
-    (eigvalsh_vjp,),
-    (eigvalsh_jvp,),
-    prepare={"x": lambda x, xp: hermitian(ramp(x, xp), xp)},
-    cases=SQUARE,
-    batch="trailing",
-    doc="Eigenvalues of Hermitian matrices, rising.\n"
-    "x: array; of shape (..., n, n), Hermitian\n"
-    "returns: array; of shape (..., n)\n"
-    "The gradient is Hermitian; second derivatives are NaN where eigenvalues are equal.",
-)
-svd = primitive(
-    "linalg.svd",
-    "(x, /, *, full_matrices=True)",
-    (svd_vjp,),
-    (svd_jvp,),
-    outputs=("U", "S", "Vh"),
-    result=SVDResult,
+qr = primitive(
+    "linalg.qr",
+    "(x, /, *, mode='reduced')",
+    (qr_vjp,),
+    (qr_jvp,),
+    outputs=("Q", "R"),
+    result=QRResult,
     prepare={"x": ramp},
-    invariant=svd_invariant,
-    cases=(
-        case((3, 3)),
-        case((2, 3, 2), full_matrices=False),
-        case((2, 3), full_matrices=False),
-    ),
+    invariant=lambda q, r, *, xp: (weighed(q, r, xp), weighed(q, adjoint(q, xp), xp)),
+    cases=(case((3, 2)), case((2, 2, 3)), case((2, 2), mode="complete")),
     batch="trailing",
-    doc="Singular value decompositions.\n"
-    "x: array; of shape (..., n, m)\n"
-    "full_matrices: bool; whether U and Vh are square; if not, they have min(n, m) columns and rows\n"
-    "returns: SVDResult; of `U`, `S` and `Vh`, the singular values `S` falling\n"
-    "Singular vectors of equal singular values have no derivative: it is NaN. Oblong matrices are "
-    "differentiated with ``full_matrices=False`` only.",
-)
-svdvals = primitive(
-    "linalg.svdvals",
-    "(x, /)",
-    (svdvals_vjp,),
-    (svdvals_jvp,),
-    prepare={"x": ramp},
-    cases=(case((3, 3)), case((2, 3, 2))),
-    batch="trailing",
-    doc="Singular values, falling.\n"
-    "x: array; of shape (..., n, m)\n"
-    "returns: array; of shape (..., min(n, m))\n"
-    "Second derivatives are NaN where singular values are equal.",
+    doc="Orthonormal and upper triangular factors.\n"
+    "x: array; of shape (..., n, m), its first min(n, m) columns linearly independent\n"
+    "mode: str; ``'reduced'``, or ``'complete'`` for a square Q\n"
+    "returns: QRResult; of `Q` and `R`\n"
+    "Matrices of more rows than columns are differentiated with ``mode='reduced'`` only.",
 )
 pinv = primitive(
     "linalg.pinv",
