@@ -7,7 +7,7 @@ import pytest
 
 import portagrad as pg
 from portagrad.op import TABLE, Filled
-from portagrad.testing.draws import cases_of, draw, invoke
+from portagrad.testing.draws import Call, cases_of, draw, invoke
 
 ELSEWHERE = {"to_device", "astype", "one_hot"}
 OPS = [op for op in TABLE.values() if op.name not in ELSEWHERE and op.dtypes != "boolean"]
@@ -49,7 +49,8 @@ def test_a_batch_is_a_loop(op, device):
             params = case.params
 
             def alone(*args, op=op, params=params):
-                return invoke(op, args, params)
+                call = Call(op, args, params)
+                return call.told(invoke(op, call.prepared(args), params))
 
             try:
                 expected = [

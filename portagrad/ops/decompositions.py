@@ -99,7 +99,7 @@ def qr_parts(x: Any, mode: str) -> int:
             f"linalg.qr: the complete factor Q of matrices of shape {(rows, columns)} is not unique and has "
             f"no derivative; pass mode='reduced'"
         )
-    return min(rows, columns)
+    return int(min(rows, columns))
 
 
 def qr_vjp(g: Any, x: Any, Q: Any, R: Any, mode: str, xp: Any) -> Any:
