@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import portagrad as pg
+from portagrad.testing import check_grads
 from portagrad.testing.arrays import host
 
 linalg = pg.linalg
@@ -111,3 +112,14 @@ def test_eigenvalues_are_complex_whatever_they_are(array):
     for x in ([[2.0, 0.0], [0.0, 3.0]], [[0.0, 1.0], [-1.0, 0.0]]):
         for y in (linalg.eigvals(array(x)), *linalg.eig(array(x))):
             assert host(y).dtype == np.complex128
+
+
+def test_eigenvalues_in_conjugate_pairs_have_real_gradients(array):
+    x = array([[0.3, 2.0, 0.1], [-1.5, 0.2, 0.4], [0.3, 0.2, 3.0]])
+    check_grads(lambda x: pg.real(pg.sum(linalg.eigvals(x) ** 3)), (x,))
+    check_grads(lambda x: pg.sum(pg.abs(linalg.eig(x)[1]) ** 4), (x,))
+
+
+def test_pseudo_inverses_are_differentiated_at_constant_rank(array):
+    a, b = array([1.0, 2.0, 3.0]), array([1.0, -1.0])
+    check_grads(lambda a, b: linalg.pinv(linalg.outer(a, b), rtol=1e-8), (a, b))
