@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("DASK_SCHEDULER", "synchronous")  # threads are no help with arrays of six elements
 if "jax" in sys.modules:
     sys.modules["jax"].config.update("jax_enable_x64", True)
 

@@ -52,20 +52,20 @@ def calls(op, device, dtype, slow=2):
 
 @over_the_table(differentiable=False, dtypes={*SINGLE, *DOUBLE, "int64", "bool"})
 def test_results_are_those_of_numpy_and_of_the_plain_forward(op, dtype, xp_device):
-    for call in calls(op, xp_device, dtype, slow=3 if dtype in ("float64", "int64") else 1):
+    for call in calls(op, xp_device, dtype, slow=2 if dtype == "float64" else 1):
         check_values(call)
 
 
 @over_the_table(differentiable=True, dtypes=DOUBLE)
 def test_the_pushforward_is_what_finite_differences_say(op, dtype, xp_device):
-    for call in calls(op, xp_device, dtype):
+    for call in calls(op, xp_device, dtype, slow=2 if dtype == "float64" else 1):
         check_grads(call, call.xs, order=1, modes=("fwd",))
 
 
 @over_the_table(differentiable=True, dtypes=(*SINGLE, *DOUBLE))
 def test_the_pullback_is_the_transpose_of_the_pushforward(op, dtype, xp_device):
     """<g, J t> = <J^H g, t>, and every cotangent has the shape, dtype and device of its primal."""
-    for call in calls(op, xp_device, dtype, slow=2 if dtype == "float64" else 1):
+    for call in calls(op, xp_device, dtype, slow=1):
         check_pullback(call, call.xs)
 
 
@@ -77,9 +77,18 @@ def test_single_precision_has_the_derivatives_of_double(op, dtype, xp_device):
 
 @over_the_table(differentiable=True, dtypes=DOUBLE)
 def test_second_derivatives_in_every_mix_of_modes(op, dtype, xp_device):
-    """Forward and reverse, over each other and over themselves."""
-    for call in calls(op, xp_device, dtype, slow=1):
-        check_grads(call, call.xs, order=2)
+    """Forward and reverse, over each other and over themselves; on slow libraries each over reverse."""
+    if xp_device.backend.name not in SLOW:
+        for call in draws(op, xp_device, dtype):
+            check_grads(call, call.xs, order=2)
+        return
+    call = next(draws(op, xp_device, dtype))
+    y, _ = pg.vjp(call, *call.xs)
+
+    def pulled(*xs):
+        return pg.vjp(call, *xs)[1](y)
+
+    check_grads(pulled, call.xs, order=1)
 
 
 @pytest.mark.parametrize("op", [op for op in OPS if not op.differentiable], ids=lambda op: op.name)
