@@ -11,7 +11,7 @@ from standard_names import DIFFERENTIABLE, OTHERS
 
 import portagrad as pg
 from portagrad.op import TABLE, Case
-from portagrad.testing import check_grads, draws
+from portagrad.testing import Call, check_grads, draws
 from portagrad.testing.draws import DTYPES, draw
 from portagrad.testing.gradients import check_pullback
 from portagrad.testing.ops import check_constant, check_precision, check_values
@@ -89,6 +89,26 @@ def test_second_derivatives_in_every_mix_of_modes(op, dtype, xp_device):
         return pg.vjp(call, *xs)[1](y)
 
     check_grads(pulled, call.xs, order=1)
+
+
+ONE_DTYPE = {"index_add", "index_put"}  # what they return has the dtype of the array that is written to
+MIXED = [
+    pytest.param(op, first, second, id=f"{op.name}-{first}-{second}")
+    for op in OPS
+    for first, second in (("float32", "float64"), ("float64", "complex128"))
+    if op.differentiable and op.name not in ONE_DTYPE and {first, second} <= {*DTYPES[op.dtypes]}
+    if any(len(call.xs) > 1 for call in draws(op))
+]
+
+
+@pytest.mark.parametrize(("op", "first", "second"), MIXED)
+def test_arguments_of_two_dtypes_get_cotangents_of_their_own(op, first, second, xp_device):
+    pairs = zip(*(calls(op, xp_device, dtype, slow=1) for dtype in (first, second)), strict=True)
+    for one, other in pairs:
+        for args in (one.args[:1] + other.args[1:], other.args[:1] + one.args[1:]):
+            mixed = Call(op, args, one.params)
+            if len(mixed.xs) > 1:
+                check_grads(mixed, mixed.xs, order=1)
 
 
 @pytest.mark.parametrize("op", [op for op in OPS if not op.differentiable], ids=lambda op: op.name)

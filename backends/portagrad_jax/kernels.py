@@ -33,7 +33,7 @@ def index_add(x: Any, value: Any, *, key: Any) -> Any:
 
 def index_put(x: Any, value: Any, *, key: Any) -> Any:
     """`x` with `value` at `key`."""
-    return x.at[key].set(value)
+    return x.at[key].set(jnp.asarray(value, dtype=x.dtype))
 
 
 kernels: Mapping[str, Callable[..., Any]] = {

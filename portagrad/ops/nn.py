@@ -147,7 +147,7 @@ linear = primitive(
     "linear",
     "(x, w, b=None, /)",
     (linear_x, linear_w, linear_b),
-    (lambda t, w: t @ w, lambda t, x: x @ t, lambda t: t),
+    (lambda t, w, xp: xp.matmul(t, w), lambda t, x, xp: xp.matmul(x, t), lambda t: t),
     forward=linear_forward,
     holomorphic=True,
     cases=(
