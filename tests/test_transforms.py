@@ -406,3 +406,22 @@ def test_jacobians_are_jaxs(array):
     ours = pg.jacobian(lambda a, b: f(a.__array_namespace__(), a, b), (0, 1))(array(a), array(b))
     for mine, yours in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(host(mine), yours, rtol=1e-10, atol=1e-12)
+
+
+def test_traced_and_raw_cotangents_and_tangents_together(array):
+    """A raw array in front of a traced one: not every library's arrays leave the sum to the other."""
+    xs, ts = array([1.0, 2.0, 3.0]), array([0.5, 1.0, -1.0])
+    _, pullback = pg.vjp(lambda x: (x * x, *pg.unstack(x * 3.0)), xs)
+    zero, one = array(0.0), array(1.0)
+
+    def f(g):
+        return pullback((g, one, zero, one))[0]
+
+    y, dy = pg.jvp(f, (ts,), (ts,))
+    same(host(y), 2 * x * host(ts) + [3.0, 0.0, 3.0])
+    same(host(dy), 2 * x * host(ts))
+
+    def g(t):
+        return pg.jvp(lambda a, b: a * b + b, (xs, xs), (t, ts))[1]
+
+    same(host(pg.jvp(g, (ts,), (ts,))[1]), x * host(ts))

@@ -286,6 +286,8 @@ def vjp(f: Callable[..., Any], *xs: Any, has_aux: bool = False) -> Any:
                 c = cotangent(c, value)
                 if node is not None:
                     seeds.append((node, c))
+        if any_traced([c for _, c in seeds]):  # one tensor among them, and all the sweep is of tensors
+            seeds = [(node, hold(c)) for node, c in seeds]
         return tuple(inputs.gather(sweep(seeds)))
 
     value = unflatten(structure, [inputs.outer(x) for x in outs])
