@@ -90,8 +90,7 @@ class Call:
         rules = self.op.prepare
         names = self.op.arrays if rules else ()
         made = [
-            rules[name](x, namespace(x)) if name in rules else x
-            for name, x in zip(names, args, strict=False)
+            rules[name](x, namespace(x)) if name in rules else x for name, x in zip(names, args, strict=False)
         ]
         return [*made, *args[len(made) :]]
 
