@@ -31,7 +31,9 @@ from portagrad.tensor import Tensor
 from portagrad.transforms.batch import vmap
 from portagrad.transforms.check import check_finite
 from portagrad.transforms.custom import checkpoint, custom_jvp, custom_vjp, stop_gradient
+from portagrad.transforms.equations import Graph
 from portagrad.transforms.gradient import grad, value_and_grad, vjp
+from portagrad.transforms.graph import graph
 from portagrad.transforms.matrices import hessian, hvp, jacfwd, jacobian, jacrev
 from portagrad.transforms.record import no_grad
 from portagrad.transforms.tangent import jvp, linearize
@@ -46,6 +48,7 @@ _TRANSFORMS = [
     "custom_jvp",
     "custom_vjp",
     "grad",
+    "graph",
     "hessian",
     "hvp",
     "jacfwd",
@@ -83,7 +86,7 @@ _INTERNAL = (
 _FUNCTIONS = [name for name in TABLE if "." not in name and name not in _INTERNAL]
 
 __all__ = [
-    *("Backend", "Device", "Tensor", "asarray", "broadcast_shapes"),
+    *("Backend", "Device", "Graph", "Tensor", "asarray", "broadcast_shapes"),
     *_TRANSFORMS,
     *_DEVICES,
     *_ERRORS,

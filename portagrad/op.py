@@ -45,6 +45,8 @@ class Op:
         Of a primitive: its vjps are written for real numbers, and the engine conjugates, as for other kinds.
     moves : bool
         Whether the result may belong to another library than the arguments.
+    ragged : bool
+        Whether the result's shape depends on the numbers in the arguments.
     batch : str or callable, optional
         The batching rule, by its name in ``transforms/batch.py``; ``vmap`` loops where there is none.
     byproduct : str
@@ -80,6 +82,7 @@ class Op:
     batch: Any = None
     holomorphic: bool = False
     moves: bool = False
+    ragged: bool = False
     domain: tuple[float, float] = (-2.0, 2.0)
     domains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     prepare: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

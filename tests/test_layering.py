@@ -25,6 +25,10 @@ ENGINE = LAYERS[: LAYERS.index("random")]
 """What the public names are made of; the layers after it may import ``portagrad`` itself."""
 
 LATE = {
+    (
+        "portagrad/transforms/equations.py",
+        "portagrad.compile.drawing",
+    ): "drawings lie above the graphs that they show",
     ("portagrad/tensor.py", "portagrad.namespace"): "a tensor's namespace is made of functions on tensors",
 }
 """Imports against the order, each inside the function that needs it."""

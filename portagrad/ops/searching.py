@@ -31,6 +31,7 @@ count_nonzero = constant(
 nonzero = constant(
     "nonzero",
     "(x, /)",
+    ragged=True,
     outputs=("*indices",),
     result=lambda *indices: indices,
     cases=(case((2, 3)), case((4,))),

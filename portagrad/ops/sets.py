@@ -43,6 +43,7 @@ isin = constant(
 unique_all = constant(
     "unique_all",
     "(x, /)",
+    ragged=True,
     outputs=UniqueAllResult._fields,
     result=UniqueAllResult,
     cases=(case((2, 3)), case((6,))),
@@ -53,6 +54,7 @@ unique_all = constant(
 unique_counts = constant(
     "unique_counts",
     "(x, /)",
+    ragged=True,
     outputs=UniqueCountsResult._fields,
     result=UniqueCountsResult,
     cases=(case((2, 3)), case((6,))),
@@ -63,6 +65,7 @@ unique_counts = constant(
 unique_inverse = constant(
     "unique_inverse",
     "(x, /)",
+    ragged=True,
     outputs=UniqueInverseResult._fields,
     result=UniqueInverseResult,
     cases=(case((2, 3)), case((6,))),
@@ -73,6 +76,7 @@ unique_inverse = constant(
 unique_values = constant(
     "unique_values",
     "(x, /)",
+    ragged=True,
     cases=(case((2, 3)), case((6,))),
     dtypes="integer",
     doc="The different elements.\nreturns: array; of one axis",

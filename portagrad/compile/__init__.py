@@ -1,0 +1,1 @@
+"""Compilation: passes over a graph, and the plans that run it."""

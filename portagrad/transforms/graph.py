@@ -1,0 +1,152 @@
+"""The graph trace: a function's ops, recorded as equations while they run once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from portagrad.device import device_of
+from portagrad.errors import ConcretizationError, LeakedTraceError
+from portagrad.op import Op
+from portagrad.tensor import CONSTANT, Tensor, bare, describe, raw
+from portagrad.trace import Trace, Traced, evaluate
+from portagrad.transforms.equations import Constant, Equation, Graph, Variable
+from portagrad.transforms.record import leaked
+from portagrad.transforms.tree import flatten, is_array, unflatten
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+
+
+class GraphTrace(Trace):
+    """Records every op on its values; the payload of its tensors is their `Variable`.
+
+    Its values are those of one real run, so shapes, dtypes and errors are the backend's own; what is recorded
+    may depend on none of them.
+    """
+
+    __slots__ = ("constants", "equations", "inputs")
+    differentiates = False
+    unplain = (
+        "is an input of a graph that is being recorded, or computed from one, and is another number in each "
+        "run; compute with it in xp, or pass a plain Python number, which is part of the graph"
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs: list[Variable] = []
+        self.equations: list[Equation] = []
+        self.constants: dict[int, Constant] = {}
+
+    def input(self, value: Any) -> Tensor:
+        """An argument of the function."""
+        variable = _variable(value)
+        self.inputs.append(variable)
+        return Tensor(self, value, variable)
+
+    def argument(self, a: Any) -> Any:
+        """What stands for an argument of an op in its equation."""
+        if isinstance(a, Traced) and a.trace is self:
+            return a.payload
+        value = bare(a)
+        if not is_array(value):
+            return value
+        known = self.constants.get(id(value))
+        if known is None:
+            known = self.constants[id(value)] = Constant(value, device_of(raw(value)))
+        return known
+
+    def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+        if not self.open:
+            raise LeakedTraceError(leaked(op, self))
+        if _ragged(op, params):
+            raise ConcretizationError(
+                f"{op.name}: the shape of its result depends on numbers that are others in each run of a "
+                f"graph ({_origin()}); use xp.where and a fixed shape, or call it outside pg.compile"
+            )
+        values = [a.value if isinstance(a, Traced) and a.trace in (self, CONSTANT) else a for a in args]
+        y = evaluate(op, values, params)
+        parts = tuple(map(bare, y)) if op.several else (bare(y),)
+        outs = tuple(map(_variable, parts))
+        self.equations.append(Equation(op, tuple(map(self.argument, args)), dict(params), outs, _origin()))
+        made = [Tensor(self, part, v) for part, v in zip(parts, outs, strict=True)]
+        return op.result(*made) if op.several else made[0]
+
+    def check_branch(self, value: Any, what: str) -> None:
+        raise ConcretizationError(
+            f"{what}: Python branches on {describe(value)} at {_origin()}, a number that is another in each "
+            f"run of a graph; use xp.where, pass a plain Python value, or branch outside pg.compile"
+        )
+
+
+def _variable(value: Any) -> Variable:
+    return Variable(tuple(value.shape), value.dtype, device_of(raw(value)))
+
+
+def _ragged(op: Op, params: Mapping[str, Any]) -> bool:
+    """Whether the shape of the result depends on numbers."""
+    return op.ragged or any(isinstance(value, Traced) for value in params.values())
+
+
+def _origin() -> str:
+    """``file:line`` of the innermost code that is not the engine's."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def record(name: str, f: Callable[..., Any], args: Any, lift: Callable[[Any], Any] = bare) -> Graph:
+    """The graph of ``f(*args)``; `lift` makes an array of a leaf that is to be an input."""
+    trace = GraphTrace()
+    leaves, structure = flatten(args)
+    inner, statics = [], []
+    for x in leaves:
+        x = lift(x)
+        statics.append(None if is_array(x) else (x,))
+        inner.append(trace.input(x) if is_array(x) else x)
+    try:
+        out = f(*unflatten(structure, inner))
+        results, shape = flatten(out)
+        outputs = tuple(map(trace.argument, results))
+    finally:
+        trace.close()
+    return Graph(name, tuple(trace.inputs), tuple(trace.equations), outputs, structure, shape, tuple(statics))
+
+
+def graph(f: Callable[..., Any], *args: Any) -> Graph:
+    """The computational graph of a function, at arguments of given shapes.
+
+    Every op that `f` calls on its arguments becomes an equation, also those of a gradient that it computes:
+    ``pg.graph(pg.grad(f), x)`` is the gradient as a graph, the symbol-to-symbol approach of Goodfellow,
+    Bengio and Courville (2016), "Deep Learning", section 6.5.5.
+
+    Parameters
+    ----------
+    f : callable
+        Maps pytrees to a pytree. It runs once, on `args`.
+    *args : pytrees
+        Their arrays are the graph's inputs; what else they hold is part of the graph.
+
+    Returns
+    -------
+    Graph
+        Prints as text, draws itself, and runs.
+
+    Raises
+    ------
+    ConcretizationError
+        If `f` branches on a value or makes a Python number of one, or a shape depends on values.
+
+    Examples
+    --------
+    >>> g = graph(pg.grad(lambda x: pg.sum(pg.sin(x))), np.zeros(3))
+    >>> [equation.op.name for equation in g.equations]
+    ['sin', 'sum', 'cos', 'broadcast_to', 'multiply']
+    >>> g(np.asarray([0.0, 1.0, 2.0]))
+    array([ 1.        ,  0.54030231, -0.41614684])
+    """
+    return record(getattr(f, "__name__", type(f).__name__), f, args)
