@@ -7,6 +7,7 @@ from typing import Any
 
 import portagrad.ops  # declares the ops before anything is built from them
 from portagrad.backend import Backend
+from portagrad.compile.compiled import compile
 from portagrad.config import configure
 from portagrad.device import Device, current_device, device, devices, use
 from portagrad.errors import (
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 _TRANSFORMS = [
     "check_finite",
     "checkpoint",
+    "compile",
     "custom_jvp",
     "custom_vjp",
     "grad",
@@ -80,7 +82,15 @@ _ERRORS = [
 ]
 _MODULES = ["data", "nn", "optim", "random", "testing", "train"]
 _INTERNAL = (
-    *("cross_entropy_slope", "gate", "getitem", "index_add", "index_put", "one_hot"),
+    *(
+        "cross_entropy_and_slope",
+        "cross_entropy_slope",
+        "gate",
+        "getitem",
+        "index_add",
+        "index_put",
+        "one_hot",
+    ),
     *("scatter", "standardize", "to_device", "untake", "untake_along_axis"),
 )
 _FUNCTIONS = [name for name in TABLE if "." not in name and name not in _INTERNAL]

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -65,6 +65,13 @@ class Backend:
         Whether values are computed on demand only.
     out_of_memory : tuple of exception types
         What the library raises when a device's memory is exhausted.
+    plan : callable, optional
+        ``plan(graph, run, donated)`` makes of a compiled graph a callable of its inputs, in order, that
+        returns the list of its outputs: raw arrays of this library in and out. ``run(*inputs)`` is the
+        engine's own replay, op by op; `donated` holds the positions of inputs that may be overwritten. An
+        attribute ``report``, a mapping, tells what the backend did. Without a plan the replay serves.
+    inlines : collection of str
+        Ops that a plan has no use for as a whole: what their forwards call is compiled instead.
     version : str
         The library's version.
     """
@@ -85,6 +92,8 @@ class Backend:
     one_device: bool = False
     lazy: bool = False
     out_of_memory: tuple[type[BaseException], ...] = ()
+    plan: Callable[[Any, Callable[..., Any], tuple[int, ...]], Callable[..., list[Any]]] | None = None
+    inlines: Collection[str] = ()
     version: str = ""
 
     def __repr__(self) -> str:

@@ -121,7 +121,7 @@ def resolve(op: Op, args: Sequence[Any]) -> Kernel:
     (backend,) = backends
     _check_arguments(op, args)
     run = native(op, backend)
-    record = backend.kernels.get(f"{op.name}+{op.byproduct}") if op.byproduct else None
+    record = backend.kernels.get(f"{op.name}_and_{op.byproduct}") if op.byproduct else None
     if not backend.one_device:
         run = _guarded(op, run, backend)
         record = record and _guarded(op, record, backend)

@@ -50,8 +50,8 @@ class Op:
     batch : str or callable, optional
         The batching rule, by its name in ``transforms/batch.py``; ``vmap`` loops where there is none.
     byproduct : str
-        What a pull rule may read besides: something an adapter's kernel ``"name+byproduct"`` returns after
-        the result because it has it anyway, and None wherever there is no such kernel.
+        What a pull rule may read besides: something that an adapter's kernel ``"name_and_byproduct"``
+        returns after the result because it has it anyway, and None wherever there is no such kernel.
     domain, domains : (float, float), dict
         The open interval to draw arguments from; by argument where they differ.
     prepare : dict

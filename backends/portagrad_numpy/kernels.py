@@ -173,7 +173,7 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "asarray": _asarray,
     "astype": _astype,
     "cross_entropy": _cross_entropy,
-    "cross_entropy+slope": _cross_entropy_and_slope,
+    "cross_entropy_and_slope": _cross_entropy_and_slope,
     "cross_entropy_slope": _cross_entropy_slope,
     "gate": _gate,
     "linear": _linear,

@@ -88,6 +88,19 @@ cross_entropy_slope_ = primitive(
     "labels: array; integers, of the shape of `logits` without its last axis\n"
     "returns: array; shaped as `logits`",
 )
+cross_entropy_and_slope = constant(
+    "cross_entropy_and_slope",
+    "(logits, labels, /)",
+    arrays=2,
+    outputs=("y", "slope"),
+    forward=lambda logits, labels, *, xp: (
+        xp.cross_entropy(logits, labels),
+        xp.cross_entropy_slope(logits, labels),
+    ),
+    since="",
+    dtypes="floating",
+    doc="The mean cross-entropy and its gradient, for compiled graphs: an adapter's kernel shares the work.",
+)
 binary_cross_entropy = composite(
     "binary_cross_entropy",
     "(logits, targets, /)",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from portagrad.optim.leaves import built, each, leaves, parameters, square, zeros
 from portagrad.optim.optimizer import Optimizer
 from portagrad.optim.schedules import Schedule, rate, schedule_of
+from portagrad.transforms.tree import Varying
 
 
 class AdamState(NamedTuple):
@@ -98,7 +100,7 @@ def _adam(
     }
 
     def init(params: Any) -> AdamState:
-        return AdamState(0, zeros(what, params), zeros(what, params, real=True))
+        return AdamState(Varying(0), zeros(what, params), zeros(what, params, real=True))
 
     def update(grads: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
         gs, structure = leaves(grads)
@@ -131,11 +133,18 @@ def _adam_leaf(
         g = g + l2 * p
     m = b1 * m + (1 - b1) * g
     v = b2 * v + (1 - b2) * square(g, xp)
-    root = xp.sqrt(v) * (1 - b2**count) ** -0.5
-    u = m * (lr / (b1**count - 1)) / (root + eps)
+    root = xp.sqrt(v) * _weight(b2, count, xp) ** -0.5
+    u = m * (lr / -_weight(b1, count, xp)) / (root + eps)
     if weight_decay:
         u = u - p * (lr * weight_decay)
     return u, m, v
+
+
+def _weight(b: float, count: Any, xp: Any) -> Any:
+    """``1 - b**count``, the weight of all gradients so far in a running mean; accurate in float32 too."""
+    if isinstance(count, int):
+        return 1 - b**count
+    return -xp.expm1(count * math.log(b)) if b else 1.0
 
 
 def lion(lr: float | Schedule, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 0.0) -> Optimizer:
@@ -171,7 +180,7 @@ def lion(lr: float | Schedule, b1: float = 0.9, b2: float = 0.99, weight_decay: 
     }
 
     def init(params: Any) -> LionState:
-        return LionState(0, zeros("lion", params))
+        return LionState(Varying(0), zeros("lion", params))
 
     def update(grads: Any, state: LionState, params: Any = None) -> tuple[Any, LionState]:
         gs, structure = leaves(grads)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from portagrad.optim.leaves import built, each, leaves, parameters, square, zeros
 from portagrad.optim.optimizer import Optimizer
 from portagrad.optim.schedules import Schedule, rate, schedule_of
+from portagrad.transforms.tree import Varying
 
 
 class RMSPropState(NamedTuple):
@@ -68,7 +69,7 @@ def rmsprop(
 
     def init(params: Any) -> RMSPropState:
         velocity = zeros("rmsprop", params) if momentum else ()
-        return RMSPropState(0, zeros("rmsprop", params, real=True), velocity)
+        return RMSPropState(Varying(0), zeros("rmsprop", params, real=True), velocity)
 
     def update(grads: Any, state: RMSPropState, params: Any = None) -> tuple[Any, RMSPropState]:
         gs, structure = leaves(grads)
@@ -137,7 +138,7 @@ def adagrad(
         totals = zeros("adagrad", params, real=True)
         if initial:
             totals = each("adagrad", lambda s, *, xp: (s + initial,), 1, totals)[0]
-        return AdagradState(0, totals)
+        return AdagradState(Varying(0), totals)
 
     def update(grads: Any, state: AdagradState, params: Any = None) -> tuple[Any, AdagradState]:
         gs, structure = leaves(grads)

@@ -9,9 +9,9 @@ from typing import Any
 from portagrad.backend import BY_TYPE, KIND
 from portagrad.kernel import raw_namespace
 from portagrad.trace import Traced
-from portagrad.transforms.tree import flatten, unflatten
+from portagrad.transforms.tree import Varying, flatten, unflatten
 
-_NUMBERS = (float, int, bool)  # exactly: NumPy's float64 is a float that promotes
+_NUMBERS = (float, int, bool, Varying)  # exactly: NumPy's float64 is a float that promotes
 
 
 def leaves(tree: Any) -> tuple[list[Any], Any]:

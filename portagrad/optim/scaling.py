@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from portagrad.optim.leaves import built, each, leaves, parameters, square
 from portagrad.optim.optimizer import Optimizer
 from portagrad.optim.schedules import Schedule, rate, schedule_of
+from portagrad.transforms.tree import Varying
 
 
 class ScheduleState(NamedTuple):
@@ -141,7 +142,7 @@ def scale_by_schedule(schedule: Schedule) -> Optimizer:
         us = each("scale_by_schedule", _scale_leaf, 1, gs, factor=at(state.count))[0]
         return built(structure, us), ScheduleState(state.count + 1)
 
-    return Optimizer(lambda params: ScheduleState(0), update)
+    return Optimizer(lambda params: ScheduleState(Varying(0)), update)
 
 
 def _square_leaf(g: Any, *, xp: Any) -> tuple[Any]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from portagrad.optim.leaves import built, each, guarded, leaves, parameters, zeros
 from portagrad.optim.optimizer import Optimizer
 from portagrad.optim.schedules import Schedule, rate, schedule_of
+from portagrad.transforms.tree import Varying
 
 
 class SGDState(NamedTuple):
@@ -52,7 +53,7 @@ def sgd(
     known = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
 
     def init(params: Any) -> SGDState:
-        return SGDState(0, zeros("sgd", params) if momentum else ())
+        return SGDState(Varying(0), zeros("sgd", params) if momentum else ())
 
     def update(grads: Any, state: SGDState, params: Any = None) -> tuple[Any, SGDState]:
         gs, structure = leaves(grads)

@@ -157,6 +157,7 @@ def permutation(key: Key, n: int, *, device: Any = None) -> Any:
     array([1, 2, 0, 4, 3])
     """
     draw = Draw("permutation", key, index("permutation", "n", n), device)
+    draw.concrete()
     dtype = dtype_name(draw.integral(None))
     n = draw.size
     place = np.uint64((1 << max(n - 1, 0).bit_length()) - 1)

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from portagrad.device import Device, current_device, device
+from portagrad.errors import ConcretizationError
+from portagrad.namespace import namespace_on
 from portagrad.random.threefry import DRAW, Key, check_key, index, threefry
+from portagrad.trace import Traced
 
 Shape = int | Sequence[int]
 
@@ -35,7 +38,8 @@ class Draw:
         self.what = what
         self.key = key
         self.device: Device = current_device() if where is None else device(where)
-        self.xp = self.device.backend.xp
+        traced = isinstance(key.high, Traced)
+        self.xp: Any = namespace_on(self.device.backend) if traced else self.device.backend.xp
         sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
         self.shape = tuple(index(what, "shape", n) for n in sizes)
         if any(n < 0 for n in self.shape):
@@ -74,6 +78,14 @@ class Draw:
     def round(self, value: float) -> float:
         """`value` as the drawn dtype has it, so that no library rounds it in its own way."""
         return float(np.float32(value)) if self.width == 32 else float(value)
+
+    def concrete(self) -> None:
+        """Refuse a key that is an input of a compiled function, where the numbers are drawn on the host."""
+        if isinstance(self.key.high, Traced):
+            raise ConcretizationError(
+                f"{self.what}: is drawn on the host, which a compiled function cannot do anew in each call; "
+                f"draw outside and pass the array"
+            )
 
     def from_numpy(self, a: np.ndarray[Any, Any]) -> Any:
         """A copy on the device."""

@@ -12,6 +12,9 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from portagrad.trace import Traced
+from portagrad.transforms.tree import Varying
+
 _MASK = 0xFFFFFFFF
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -23,11 +26,12 @@ class Key(NamedTuple):
     """What a draw depends on: two 32-bit words, `high` and `low`.
 
     A pair of Python integers rather than an array: immutable, hashable, the same for every library, and
-    easily printed, pickled or written to JSON; deriving keys never touches a device.
+    easily printed, pickled or written to JSON; deriving keys never touches a device. In a compiled function
+    that takes a key they are arrays, other words in each call.
     """
 
-    high: int
-    low: int
+    high: Any
+    low: Any
 
 
 def key(seed: int) -> Key:
@@ -51,7 +55,7 @@ def key(seed: int) -> Key:
     seed = index("key", "seed", seed)
     if not 0 <= seed < 1 << 64:
         raise ValueError(f"key: the seed must lie between 0 and 2**64 - 1, not {seed}")
-    return Key(seed >> 32, seed & _MASK)
+    return Key(Varying(seed >> 32), Varying(seed & _MASK))
 
 
 def split(key: Key, num: int = 2) -> tuple[Key, ...]:
@@ -85,9 +89,10 @@ def fold_in(key: Key, data: int) -> Key:
     True
     """
     check_key("fold_in", key)
-    data = index("fold_in", "data", data)
-    if not 0 <= data <= _MASK:
-        raise ValueError(f"fold_in: data must lie between 0 and 2**32 - 1, not {data}")
+    if not isinstance(data, Traced):
+        data = index("fold_in", "data", data)
+        if not 0 <= data <= _MASK:
+            raise ValueError(f"fold_in: data must lie between 0 and 2**32 - 1, not {data}")
     return _derive(key, data, _FOLD)
 
 
@@ -126,8 +131,10 @@ def multiply_high(x: Any, n: int, width: int) -> Any:
     return x_high * n_high + ((t >> half) & mask) + ((s >> half) & mask)
 
 
-def signed(value: int, width: int) -> int:
-    """The signed integer of `width` bits that is congruent to `value`."""
+def signed(value: Any, width: int) -> Any:
+    """The signed integer of `width` bits that is congruent to `value`; an array has that width already."""
+    if not isinstance(value, int):
+        return value
     value &= (1 << width) - 1
     return value - (value >> (width - 1) << width)
 
@@ -149,5 +156,7 @@ def check_key(what: str, key: Any) -> None:
         )
 
 
-def _derive(key: Key, word: int, purpose: int) -> Key:
-    return Key(*threefry(key, word, purpose, lambda x: x & _MASK))
+def _derive(key: Key, word: Any, purpose: int) -> Key:
+    if isinstance(key.high, Traced) or isinstance(word, Traced):
+        return Key(*threefry(key, word, purpose))
+    return Key(*map(Varying, threefry(key, word, purpose, lambda x: x & _MASK)))

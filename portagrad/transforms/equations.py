@@ -53,6 +53,9 @@ class Equation:
         One for each result.
     line : str
         ``file:line`` of the code that called it.
+    scope : int
+        The call of a function with a rule of its own (`pg.checkpoint`) that the equation belongs to; 0 for
+        none.
     """
 
     op: Op
@@ -60,6 +63,7 @@ class Equation:
     params: Mapping[str, Any]
     outs: tuple[Variable, ...]
     line: str = ""
+    scope: int = 0
 
     def variables(self) -> Iterator[Variable]:
         """The arguments that are computed."""

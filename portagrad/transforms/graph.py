@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from portagrad.device import device_of
 from portagrad.errors import ConcretizationError, LeakedTraceError
-from portagrad.op import Op
+from portagrad.op import TABLE, Op
 from portagrad.tensor import CONSTANT, Tensor, bare, describe, raw
 from portagrad.trace import Trace, Traced, evaluate
 from portagrad.transforms.equations import Constant, Equation, Graph, Variable
@@ -26,15 +26,17 @@ class GraphTrace(Trace):
     may depend on none of them.
     """
 
-    __slots__ = ("constants", "equations", "inputs")
+    __slots__ = ("constants", "equations", "inlines", "inputs", "scope", "scopes")
     differentiates = False
     unplain = (
         "is an input of a graph that is being recorded, or computed from one, and is another number in each "
         "run; compute with it in xp, or pass a plain Python number, which is part of the graph"
     )
 
-    def __init__(self) -> None:
+    def __init__(self, inlines: Collection[str] = ()) -> None:
         super().__init__()
+        self.inlines = inlines
+        self.scope = self.scopes = 0
         self.inputs: list[Variable] = []
         self.equations: list[Equation] = []
         self.constants: dict[int, Constant] = {}
@@ -65,13 +67,30 @@ class GraphTrace(Trace):
                 f"{op.name}: the shape of its result depends on numbers that are others in each run of a "
                 f"graph ({_origin()}); use xp.where and a fixed shape, or call it outside pg.compile"
             )
+        own = TABLE.get(op.name) is not op  # made for one call of a function with a rule of its own
+        if op.forward is not None and (own or op.name in self.inlines):
+            return self.inline(op, args, params, own)
         values = [a.value if isinstance(a, Traced) and a.trace in (self, CONSTANT) else a for a in args]
         y = evaluate(op, values, params)
         parts = tuple(map(bare, y)) if op.several else (bare(y),)
         outs = tuple(map(_variable, parts))
-        self.equations.append(Equation(op, tuple(map(self.argument, args)), dict(params), outs, _origin()))
+        given = tuple(map(self.argument, args))
+        self.equations.append(Equation(op, given, dict(params), outs, _origin(), self.scope))
         made = [Tensor(self, part, v) for part, v in zip(parts, outs, strict=True)]
         return op.result(*made) if op.several else made[0]
+
+    def inline(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any], own: bool) -> Any:
+        """The ops that an op's forward is made of, in its place."""
+        assert op.forward is not None
+        outside = self.scope
+        if own:
+            self.scopes += 1
+            self.scope = self.scopes
+        try:
+            xp = next(a for a in args if isinstance(a, Tensor)).__array_namespace__()
+            return op.forward(*[xp.hold(a) if is_array(a) else a for a in args], xp=xp, **params)
+        finally:
+            self.scope = outside
 
     def check_branch(self, value: Any, what: str) -> None:
         raise ConcretizationError(
@@ -99,13 +118,21 @@ def _origin() -> str:
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
-def record(name: str, f: Callable[..., Any], args: Any, lift: Callable[[Any], Any] = bare) -> Graph:
-    """The graph of ``f(*args)``; `lift` makes an array of a leaf that is to be an input."""
-    trace = GraphTrace()
+def record(
+    name: str,
+    f: Callable[..., Any],
+    args: Any,
+    inlines: Collection[str] = (),
+) -> Graph:
+    """The graph of ``f(*args)``.
+
+    Of the ops in `inlines` those that their forwards call are recorded.
+    """
+    trace = GraphTrace(inlines)
     leaves, structure = flatten(args)
     inner, statics = [], []
     for x in leaves:
-        x = lift(x)
+        x = bare(x)
         statics.append(None if is_array(x) else (x,))
         inner.append(trace.input(x) if is_array(x) else x)
     try:
@@ -145,7 +172,7 @@ def graph(f: Callable[..., Any], *args: Any) -> Graph:
     --------
     >>> g = graph(pg.grad(lambda x: pg.sum(pg.sin(x))), np.zeros(3))
     >>> [equation.op.name for equation in g.equations]
-    ['sin', 'sum', 'cos', 'broadcast_to', 'multiply']
+    ['sin', 'sum', 'cos', 'multiply']
     >>> g(np.asarray([0.0, 1.0, 2.0]))
     array([ 1.        ,  0.54030231, -0.41614684])
     """

@@ -19,6 +19,21 @@ SPACE = "portagrad"
 """The optree namespace in which modules are registered."""
 
 
+class Varying(int):
+    """An integer that is another in each call of a function, such as a count of steps or a word of a key.
+
+    To a compiled function it is an input, where other numbers are part of the trace; else it is an integer.
+    """
+
+    __slots__ = ()
+
+    def __add__(self, other: int) -> Varying:
+        return Varying(int(self) + other) if type(other) is int else NotImplemented
+
+    def __repr__(self) -> str:
+        return int.__repr__(self)
+
+
 def flatten(tree: Any, none_is_leaf: bool = False) -> tuple[list[Any], Any]:
     """Leaves and structure; None is a leaf-less node unless `none_is_leaf`.
 
