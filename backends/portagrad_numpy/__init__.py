@@ -8,6 +8,7 @@ import numpy
 from portagrad.backend import Backend, tensors
 from portagrad_numpy.indexing import index_add, index_put
 from portagrad_numpy.kernels import kernels
+from portagrad_numpy.plan import plan
 
 
 def _parse_device(text: str) -> str:
@@ -28,6 +29,11 @@ backend = Backend(
     kernels={"index_add": index_add, "index_put": index_put, **kernels},
     own=lambda x: x if x.flags.writeable else x.copy(),
     one_device=True,
+    plan=plan,
+    inlines=(
+        *("elu", "gelu", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsumexp", "relu", "sigmoid"),
+        *("silu", "softmax", "softplus", "standardize"),
+    ),
     version=numpy.__version__,
 )
 

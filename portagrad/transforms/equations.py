@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from portagrad.errors import Error
+from portagrad.kernel import native
 from portagrad.op import Op
 from portagrad.tensor import bare, hold
 from portagrad.trace import apply
@@ -64,6 +65,10 @@ class Equation:
     outs: tuple[Variable, ...]
     line: str = ""
     scope: int = 0
+
+    def kernel(self) -> Any:
+        """How the library of the first result's device runs the op on raw arrays."""
+        return native(self.op, self.outs[0].device.backend)
 
     def variables(self) -> Iterator[Variable]:
         """The arguments that are computed."""

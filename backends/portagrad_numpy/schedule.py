@@ -1,0 +1,148 @@
+"""In which order a plan runs a graph's equations, and which of them run together."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy
+
+from portagrad_numpy import loops
+from portagrad_numpy.calls import VIEWS
+
+
+class Step:
+    """One call, or the equations of one generated loop."""
+
+    def __init__(self, eqs: list[Any], loop: bool) -> None:
+        self.eqs = eqs
+        self.loop = loop
+        self.nests = loops.nests(eqs, lambda v: v) if loop else []
+
+
+class Layouts:
+    """Where each variable's elements lie: in memory of its own, or in another's, which it is a view of."""
+
+    def __init__(self, graph: Any) -> None:
+        self.root: dict[Any, Any] = {}
+        self.dummy: dict[Any, Any] = {}
+        self.views: dict[Any, Any] = {}  # variable -> the equation that makes a view of it
+        for v in graph.inputs:
+            self.own(v)
+        for constant in graph.constants():
+            self.own(constant)
+        for eq in graph.equations:
+            if not self.view(eq):
+                for out in eq.outs:
+                    self.own(out)
+
+    def own(self, v: Any) -> None:
+        """A variable with memory of its own, in C order."""
+        self.root[v] = v
+        self.dummy[v] = _dummy(v.shape, v.dtype)
+
+    def view(self, eq: Any) -> bool:
+        """Note an equation that makes nothing but a view; False if it has to copy."""
+        make = VIEWS.get(eq.op.name)
+        if make is None or (eq.op.name == "getitem" and not _basic(eq.params["key"])):
+            return False
+        (x,), (out,) = eq.args, eq.outs
+        try:
+            seen = make(self.dummy[x], **eq.params)
+        except ValueError:
+            return False
+        if seen.shape != out.shape:
+            return False
+        self.root[out], self.dummy[out], self.views[out] = self.root[x], seen, eq
+        return True
+
+    def steps(self, v: Any) -> tuple[int, tuple[int, ...]]:
+        """Offset and strides of a variable in its root's memory, in elements."""
+        seen, own = self.dummy[v], self.dummy[self.root[v]]
+        size = v.dtype.itemsize
+        offset = seen.__array_interface__["data"][0] - own.__array_interface__["data"][0]
+        return offset // size, tuple([s // size for s in seen.strides])
+
+
+def _basic(key: Any) -> bool:
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(part is None or part is ... or isinstance(part, slice | int) for part in parts) and not any(
+        isinstance(part, bool) for part in parts
+    )
+
+
+def _dummy(shape: tuple[int, ...], dtype: Any) -> Any:
+    """An array in C order of which only shape and strides are ever looked at: one element of memory."""
+    strides = [dtype.itemsize] * len(shape)
+    for a in reversed(range(len(shape) - 1)):
+        strides[a] = strides[a + 1] * max(1, shape[a + 1])
+    return numpy.lib.stride_tricks.as_strided(numpy.empty(1, dtype), shape, strides)
+
+
+def schedule(graph: Any, layouts: Layouts, compiled: bool) -> list[Step]:
+    """The equations that are no views, as steps.
+
+    All calls that can run come first, then in one step all loops that they wait for, and those whose results
+    are wanted nowhere else: a product never waits for an update, an update meets the parameters after their
+    last use, and no part of it runs before it can run as a whole.
+    """
+    makers = {out: eq for eq in graph.equations if out_is_made(eq, layouts) for out in eq.outs}
+    pending = [eq for eq in graph.equations if out_is_made(eq, layouts)]
+    waits = {id(eq): {id(makers[r]) for r in roots(eq, layouts) if r in makers} for eq in pending}
+    fusable = {id(eq) for eq in pending if compiled and loops.takes(eq)}
+    users: dict[int, set[int]] = {id(eq): set() for eq in pending}
+    for eq in pending:
+        for w in waits[id(eq)]:
+            users[w].add(id(eq))
+    urgent: set[int] = set()  # what some call waits for
+    for eq in reversed(pending):
+        if id(eq) not in fusable or not users[id(eq)].isdisjoint(urgent):
+            urgent.add(id(eq))
+    done: set[int] = set()
+    steps: list[Step] = []
+    while pending:
+        progress = True
+        while progress:  # the calls
+            progress = False
+            for eq in list(pending):
+                if waits[id(eq)] <= done and id(eq) not in fusable:
+                    steps.append(Step([eq], loop=False))
+                    pending.remove(eq)
+                    done.add(id(eq))
+                    progress = True
+        together = _together([eq for eq in pending if id(eq) in fusable], waits, done, urgent, users)
+        if together:
+            steps.append(Step(together, loop=True))
+            done.update(map(id, together))
+            pending = [eq for eq in pending if id(eq) not in done]
+    return steps
+
+
+def _together(pending: list[Any], waits: Any, done: set[int], urgent: set[int], users: Any) -> list[Any]:
+    """The loops that run next."""
+    ready: dict[int, Any] = {}
+    for eq in pending:  # in the graph's order, so that one pass finds all
+        if all(w in done or w in ready for w in waits[id(eq)]):
+            ready[id(eq)] = eq
+    chosen = dict(ready)
+    while True:
+        idle = [
+            i
+            for i, eq in chosen.items()
+            if not (waits[i] <= done | chosen.keys())
+            or (i not in urgent and math.prod(eq.outs[0].shape) > 1 and not users[i] <= chosen.keys())
+        ]
+        if not idle:
+            return list(chosen.values()) or list(ready.values())
+        for i in idle:
+            del chosen[i]
+
+
+def out_is_made(eq: Any, layouts: Layouts) -> bool:
+    """Whether an equation computes something."""
+    return eq.outs[0] not in layouts.views
+
+
+def roots(eq: Any, layouts: Layouts) -> set[Any]:
+    """The memories that an equation reads."""
+    return {layouts.root[a] for a in eq.variables()}
