@@ -8,6 +8,7 @@ import numpy
 
 from portagrad.backend import Backend, tensors
 from portagrad_jax.kernels import kernels
+from portagrad_jax.plan import plan
 
 _config: Any = jax.config
 
@@ -58,6 +59,7 @@ backend = Backend(
     parse_device=_parse_device,
     device_name=_device_name,
     device_of=_device_of,
+    plan=plan,
     put=jax.device_put,
     to_numpy=numpy.array,  # numpy.asarray would give a read-only view
     from_numpy=_from_numpy,

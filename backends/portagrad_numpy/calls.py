@@ -40,6 +40,9 @@ UFUNCS: dict[str, Any] = {
 }
 """Elementwise ops by the ufunc that computes them."""
 
+KEYWORD = (numpy.maximum, numpy.minimum)
+"""Ufuncs that want their memory by name: NumPy means to give a third argument another sense."""
+
 REDUCTIONS: dict[str, Any] = {
     "sum": numpy.add,
     "mean": numpy.add,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy
 
 from portagrad_numpy import loops
-from portagrad_numpy.calls import UFUNCS, VIEWS, call
+from portagrad_numpy.calls import KEYWORD, UFUNCS, VIEWS, call
 from portagrad_numpy.donation import given_away
 from portagrad_numpy.schedule import Layouts, Step, roots, schedule
 from portagrad_numpy.softmax import CrossEntropy
@@ -26,7 +27,7 @@ class _Memory:
 
     def take(self, shape: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:
         """A block and an array in it."""
-        size = max(1, int(numpy.prod(shape, dtype=object))) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         fitting = [b for b in self.free if size <= b.nbytes <= 2 * size + 4096]
         if fitting:
             block = min(fitting, key=lambda b: b.nbytes)
@@ -147,8 +148,16 @@ class _Planner:
         self.names[v] = name
         return name
 
+    def argument(self, a: Any) -> str:
+        """How the code names an argument: a variable, or a number."""
+        known = a in self.layouts.root if not isinstance(a, numpy.ndarray) else False
+        return self.expression(a) if known else self.bound(f"c{len(self.env)}", a)
+
     def seen(self, eq: Any, name: str) -> str:
         inner = self.expression(eq.args[0])
+        root = self.layouts.root[eq.args[0]]
+        if eq.op.name == "reshape" and root in self.graph.inputs:
+            self.strict.add(self.graph.inputs.index(root))  # else it could not be a view
         if eq.op.name == "matrix_transpose" and len(eq.outs[0].shape) == 2:
             return f"{inner}.T"
         params = eq.params
@@ -216,10 +225,7 @@ class _Planner:
             self.library(eq)
             return
         function, args = made
-        given = [
-            self.expression(a) if not isinstance(a, numpy.ndarray) else self.bound(f"c{len(self.env)}", a)
-            for a in args
-        ]
+        given = [self.argument(a) for a in args]
         (out,) = eq.outs
         same = [
             a
@@ -228,6 +234,8 @@ class _Planner:
         ]
         out_name = self.store(out, same[0] if same and function in UFUNCS.values() else None)
         name = self.bound(f"f{len(self.env)}", function)
+        if function in KEYWORD:
+            out_name = f"out={out_name}"
         self.line(f"{name}({', '.join([*given, out_name])})")
 
     def library(self, eq: Any) -> None:
@@ -235,9 +243,7 @@ class _Planner:
         run = eq.kernel()
         params = eq.params
         name = self.bound(f"f{len(self.env)}", (lambda *args: run(*args, **params)) if params else run)
-        given = [
-            self.expression(a) if hasattr(a, "dtype") else self.bound(f"c{len(self.env)}", a) for a in eq.args
-        ]
+        given = [self.argument(a) for a in eq.args]
         outs = []
         for out in eq.outs:
             outs.append(f"v{len(self.env)}")
@@ -294,7 +300,7 @@ class _Planner:
             if y is None:
                 outs.append(self.bound(f"o{j}", value))
                 continue
-            name = self.expression(y)
+            name, root = self.expression(y), self.layouts.root[y]
             if y in self.target and y not in seen:
                 k = self.target[y]
                 if name != f"a{k}":
@@ -306,13 +312,12 @@ class _Planner:
                 self.bound(f"d{k}", given_away(y.dtype))
                 previous[k] = f"r{j}"
                 outs.append(f"r{j}")
-            elif (
-                y in seen or self.layouts.root[y] in self.graph.inputs or self.layouts.root[y] in self.static
-            ):
-                outs.append(f"{name}.copy()")
+            elif root in seen or root in self.target or root in self.graph.inputs or root in self.static:
+                self.line(f"r{j} = {name}.copy()")
+                outs.append(f"r{j}")
             else:
                 outs.append(name)
-            seen.add(y)
+            seen.add(root)
         for k, result in previous.items():
             self.line(f"a{k}.dtype = d{k}; last[{k}] = {result}")
         self.env["last"] = [None] * len(self.graph.inputs)
@@ -356,6 +361,15 @@ class Plan:
 
     def __call__(self, *inputs: Any) -> list[Any]:
         return self.run(*inputs)
+
+    def intact(self, error: BaseException) -> bool:
+        """Whether a run that ended with `error` had not yet written to a donated array."""
+        if self.first_write is None:
+            return True
+        frame: Any = error.__traceback__
+        while frame is not None and frame.tb_frame.f_code is not self.run.__code__:  # type: ignore[attr-defined]
+            frame = frame.tb_next
+        return frame is not None and frame.tb_lineno < self.first_write
 
 
 def plan(graph: Any, run: Callable[..., Any], donated: tuple[int, ...]) -> Plan:

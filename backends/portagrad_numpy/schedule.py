@@ -14,10 +14,10 @@ from portagrad_numpy.calls import VIEWS
 class Step:
     """One call, or the equations of one generated loop."""
 
-    def __init__(self, eqs: list[Any], loop: bool) -> None:
+    def __init__(self, eqs: list[Any], layouts: Layouts, loop: bool) -> None:
         self.eqs = eqs
         self.loop = loop
-        self.nests = loops.nests(eqs, lambda v: v) if loop else []
+        self.nests = loops.nests(eqs, layouts.root.__getitem__) if loop else []
 
 
 class Layouts:
@@ -106,13 +106,13 @@ def schedule(graph: Any, layouts: Layouts, compiled: bool) -> list[Step]:
             progress = False
             for eq in list(pending):
                 if waits[id(eq)] <= done and id(eq) not in fusable:
-                    steps.append(Step([eq], loop=False))
+                    steps.append(Step([eq], layouts, loop=False))
                     pending.remove(eq)
                     done.add(id(eq))
                     progress = True
         together = _together([eq for eq in pending if id(eq) in fusable], waits, done, urgent, users)
         if together:
-            steps.append(Step(together, loop=True))
+            steps.append(Step(together, layouts, loop=True))
             done.update(map(id, together))
             pending = [eq for eq in pending if id(eq) not in done]
     return steps

@@ -205,8 +205,23 @@ class Program:
         if self.donated and len(set(map(id, given))) < len(given):
             self._refuse_twice(given)
         with self.lock:
-            outs = self.plan(*given)
+            try:
+                outs = self.plan(*given)
+            except BaseException as error:
+                self._explain(error)
+                raise
         return self.results.tree(outs)
+
+    def _explain(self, error: BaseException) -> None:
+        """Say of an error in the middle of a run what has become of the donated arrays."""
+        if self.donated:
+            intact = getattr(self.plan, "intact", None)
+            error.add_note(
+                f"{self.graph.name}: the donated arrays are unchanged"
+                if intact is not None and intact(error)
+                else f"{self.graph.name}: the donated arrays may be overwritten in part: start from a copy "
+                f"or a checkpoint"
+            )
 
     def _refuse_twice(self, given: list[Any]) -> None:
         for k in self.donated:
