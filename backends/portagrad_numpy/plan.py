@@ -367,7 +367,7 @@ class Plan:
         if self.first_write is None:
             return True
         frame: Any = error.__traceback__
-        while frame is not None and frame.tb_frame.f_code is not self.run.__code__:  # type: ignore[attr-defined]
+        while frame is not None and frame.tb_frame.f_code is not self.run.__code__:
             frame = frame.tb_next
         return frame is not None and frame.tb_lineno < self.first_write
 
