@@ -39,7 +39,7 @@ adapter; and an op with a *portable* forward, which is array-API code, runs wher
 _COLUMNS = ("function", "kind", "derivative", "forward", "kernels", "since", "")
 
 _SECTIONS = {
-    "Transforms": lambda name, value: _home(value).startswith("portagrad.transforms"),
+    "Transforms": lambda name, value: _home(value).startswith(("portagrad.transforms", "portagrad.compile")),
     "Devices and settings": lambda name, value: _home(value) in ("portagrad.device", "portagrad.config"),
     "Tensors and namespaces": lambda name, value: _home(value) in ("portagrad.tensor", "portagrad.namespace"),
     "Backends": lambda name, value: _home(value) == "portagrad.backend",

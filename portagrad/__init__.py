@@ -91,7 +91,7 @@ _INTERNAL = (
         "index_put",
         "one_hot",
     ),
-    *("scatter", "standardize", "to_device", "untake", "untake_along_axis"),
+    *("scatter", "standardize", "threefry", "to_device", "untake", "untake_along_axis"),
 )
 _FUNCTIONS = [name for name in TABLE if "." not in name and name not in _INTERNAL]
 

@@ -81,6 +81,9 @@ def _train(typer: Any) -> Any:
         output: Annotated[
             Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")
         ] = None,
+        compile: Annotated[
+            bool, typer.Option("--compile/--no-compile", help="Run steps as a compiled plan, or op by op.")
+        ] = True,
         debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     ) -> None:
         """Train a classifier as a TOML file describes it.
@@ -91,7 +94,8 @@ def _train(typer: Any) -> Any:
         with _errors_as_lines(typer, debug):
             from portagrad.train import best_progress, fit, load_config
 
-            whole = load_config(config, settings or (), device=device, output=output)
+            given = [*(settings or ()), *([] if compile else ["train.compile=false"])]
+            whole = load_config(config, given, device=device, output=output)
             print(fit(whole, name=config.stem, progress=best_progress()))
 
     return train

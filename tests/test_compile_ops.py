@@ -17,7 +17,7 @@ from portagrad.testing import draws
 from portagrad.testing.draws import DTYPES, invoke
 from portagrad.transforms.tree import is_array
 
-ELSEWHERE = {"astype", "cross_entropy_and_slope", "one_hot", "to_device"}
+ELSEWHERE = {"astype", "cross_entropy_and_slope", "one_hot", "threefry", "to_device"}
 OPS = [op for op in TABLE.values() if not op.ragged and op.name not in ELSEWHERE]
 
 

@@ -19,8 +19,9 @@ from scipy import special, stats
 from portagrad import random
 from portagrad.backend import get_backend
 from portagrad.device import device_of, devices, use
+from portagrad.ops.random import signed
 from portagrad.random.quantile import _TERMS, _half_octaves, _table, cumulative, quantile
-from portagrad.random.threefry import multiply_high, signed, threefry
+from portagrad.random.threefry import multiply_high, threefry
 
 MASK = 0xFFFFFFFF
 KEY = random.key(2011)

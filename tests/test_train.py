@@ -274,7 +274,7 @@ def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
     """The learning rate explodes at step 10: the second window of the third epoch, two steps each."""
     monkeypatch.setattr(loop_module, "_WINDOW", 2)
     monkeypatch.setattr(
-        loop_module, "make_schedule", lambda config, steps: lambda count: 1e300 if count >= 10 else 0.01
+        loop_module, "make_schedule", lambda config, steps: lambda count: 0.01 + 1e300 * (count >= 10)
     )
     with pytest.raises(NonFiniteError, match=r"no longer finite at step 1[12] \(epoch 3\): \w+ made "):
         fit(small)

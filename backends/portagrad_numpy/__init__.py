@@ -9,6 +9,7 @@ from portagrad.backend import Backend, tensors
 from portagrad_numpy.indexing import index_add, index_put
 from portagrad_numpy.kernels import kernels
 from portagrad_numpy.plan import plan
+from portagrad_numpy.words import threefry
 
 
 def _parse_device(text: str) -> str:
@@ -26,7 +27,7 @@ backend = Backend(
     device_of=lambda x: "cpu",
     put=lambda x, device: x,
     from_numpy=lambda a, device: a,
-    kernels={"index_add": index_add, "index_put": index_put, **kernels},
+    kernels={"index_add": index_add, "index_put": index_put, "threefry": threefry, **kernels},
     own=lambda x: x if x.flags.writeable else x.copy(),
     one_device=True,
     plan=plan,

@@ -40,6 +40,13 @@ _NUMBERS = {
     "gate": "({0} if {1} > 0 else {0} * 0)",
     "astype": "{0}",
 }
+_INTEGERS = {
+    "bitwise_and": "{0} & {1}",
+    "bitwise_or": "{0} | {1}",
+    "bitwise_xor": "{0} ^ {1}",
+    "bitwise_left_shift": "{0} << {1}",
+    "bitwise_right_shift": "{0} >> {1}",
+}
 _ANY = {
     "where": "({1} if {0} else {2})",
     "logical_and": "bool({0}) and bool({1})",
@@ -82,6 +89,8 @@ def takes(eq: Any) -> bool:
         return floating
     if name in _NUMBERS:
         return name == "astype" or all(a.dtype.kind != "b" for a in arrays)
+    if name in _INTEGERS:
+        return all(a.dtype.kind == "i" for a in (*arrays, out))
     if name in _SLOW:
         return floating and size <= SMALL
     return name in _ANY
@@ -117,14 +126,14 @@ class Nest:
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
         self.eqs: list[Any] = []
-        self.made: set[Any] = set()
-        self.sums: set[Any] = set()
+        self.made: dict[Any, None] = {}  # in order, so that equal loops are written alike
+        self.sums: dict[Any, None] = {}
 
     def add(self, eq: Any) -> None:
         self.eqs.append(eq)
-        self.made.update(eq.outs)
+        self.made.update(dict.fromkeys(eq.outs))
         if reduced(eq) or eq.op.name in _REDUCTIONS:
-            self.sums.update(eq.outs)
+            self.sums.update(dict.fromkeys(eq.outs))
 
 
 def nests(eqs: Iterable[Any], root: Any) -> list[Nest]:
@@ -367,7 +376,7 @@ class _NestWriter:
         return text if out.dtype.kind == "b" else f"numpy.{out.dtype.name}({text})"
 
 
-_EXPRESSIONS = {**_FLOATS, **_NUMBERS, **_ANY, **_SLOW}
+_EXPRESSIONS = {**_FLOATS, **_NUMBERS, **_INTEGERS, **_ANY, **_SLOW}
 
 
 @functools.lru_cache(maxsize=256)

@@ -13,8 +13,11 @@ from portagrad_numpy.calls import KEYWORD, UFUNCS, VIEWS, call
 from portagrad_numpy.donation import given_away
 from portagrad_numpy.schedule import Layouts, Step, roots, schedule
 from portagrad_numpy.softmax import CrossEntropy
+from portagrad_numpy.words import Threefry
 
 _ALIGNMENT = 64
+_WHOLE: dict[str, Any] = {"cross_entropy_and_slope": CrossEntropy, "threefry": Threefry}
+"""Ops of several results that a plan computes as a whole."""
 
 
 class _Memory:
@@ -214,11 +217,11 @@ class _Planner:
 
     def single(self, eq: Any, dying: list[Any]) -> None:
         """One equation: a call into memory, or the library's own function."""
-        if eq.op.name == "cross_entropy_and_slope" and CrossEntropy.takes(eq):
-            logits, labels = map(self.expression, eq.args)
-            lost, slope = map(self.store, eq.outs)
-            name = self.bound(f"f{len(self.env)}", CrossEntropy(eq, loops.AVAILABLE))
-            self.line(f"{name}({logits}, {labels}, {lost}, {slope})")
+        whole = _WHOLE.get(eq.op.name)
+        if whole is not None and whole.takes(eq):
+            given = [*map(self.argument, eq.args), *map(self.store, eq.outs)]
+            name = self.bound(f"f{len(self.env)}", whole(eq, loops.AVAILABLE))
+            self.line(f"{name}({', '.join(given)})")
             return
         made = call(eq) if len(eq.outs) == 1 else None
         if made is None:
@@ -265,28 +268,35 @@ class _Planner:
             if not inside or out in self.escaping or out in nest.sums:
                 kept.add(out)
                 self.store(out)
+        names: dict[
+            str, str
+        ] = {}  # in the loop's source, by the order of use: equal loops have equal sources
         memories: dict[str, Any] = {}
+        given: list[str] = []
 
         def memory(v: Any) -> tuple[str, int, tuple[int, ...]]:
             root = self.layouts.root[v]
             name = self.expression(root)
-            if root in self.static:
-                memories.setdefault(name, self.static[root].reshape(-1))
-            else:
-                memories.setdefault(name, self.layouts.dummy[root])
-                if name.startswith("a"):
-                    self.strict.add(int(name[1:]))
-            return (name, *self.layouts.steps(v))
+            if name not in names:
+                here = names[name] = f"m{len(names)}"
+                if root in self.static:
+                    memories[here] = self.static[root].reshape(-1)
+                    name_flat = (
+                        name if self.static[root].ndim == 1 else self.bound(f"{name}f", memories[here])
+                    )
+                    given.append(name_flat)
+                else:
+                    memories[here] = self.layouts.dummy[root]
+                    given.append(name)
+                    if name.startswith("a"):
+                        self.strict.add(int(name[1:]))
+            return (names[name], *self.layouts.steps(v))
 
         writer = loops.Writer(memory, lambda v, nest: v in kept)
         for nest in step.nests:
             writer.nest(nest)
         function, source = loops.function(writer, memories)
         self.sources.append(source)
-        given = []
-        for name, m in memories.items():
-            flat = name not in self.env or m.base is None
-            given.append(name if flat else self.bound(f"{name}f", m))
         name = self.bound(f"f{len(self.env)}", function)
         self.line(f"{name}({', '.join(given)})")
 

@@ -14,8 +14,8 @@ import numpy as np
 from portagrad.backend import BY_TYPE, Backend
 from portagrad.compile.passes import improved
 from portagrad.compile.replay import replay
-from portagrad.device import device_of
-from portagrad.tensor import CONSTANT, Tensor, hold
+from portagrad.device import device_of, transfer
+from portagrad.tensor import CONSTANT, Tensor, hold, raw
 from portagrad.trace import Traced
 from portagrad.transforms.equations import Graph, Variable, described
 from portagrad.transforms.gradient import array
@@ -58,8 +58,8 @@ class Compiled:
         program = self.last
         if program is None or not program.fits(structures, leaves):
             if any(type(x) is Varying for x in leaves):
-                backend = _backend(leaves)
-                leaves = [_lifted(x, backend) for x in leaves]
+                beside = next((x for x in leaves if is_array(x)), None)
+                leaves = [_lifted(x, beside) for x in leaves]
                 return self(*_rebuilt(structures, leaves))
             traced = [x for x in leaves if isinstance(x, Traced)]
             if any(x.trace is not CONSTANT for x in traced):
@@ -273,12 +273,12 @@ def _backend(leaves: list[Any]) -> Backend | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _lifted(x: Any, backend: Backend | None) -> Any:
-    """An input's array; of a number that changes from call to call the word of 32 bits."""
+def _lifted(x: Any, beside: Any) -> Any:
+    """An input's array; of a number that changes from call to call a word of 32 bits beside another input."""
     if type(x) is not Varying:
         return x
     word = np.asarray(int(x) & 0xFFFFFFFF, dtype=np.uint32).view(np.int32)
-    return word if backend is None else backend.from_numpy(word, None)
+    return word if beside is None else transfer(word, device_of(raw(beside)))
 
 
 def _signature(x: Any) -> Any:

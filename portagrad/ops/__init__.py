@@ -14,6 +14,7 @@ from portagrad.ops import (
     manipulation,
     nn,
     norms,
+    random,
     searching,
     sets,
     sorting,
@@ -36,6 +37,7 @@ __all__ = [
     "manipulation",
     "nn",
     "norms",
+    "random",
     "searching",
     "sets",
     "sorting",
@@ -47,7 +49,7 @@ __all__ = [
 
 for _file in (
     *(creation, data_type, decompositions, elementwise, fft, indexing, linalg, linear_algebra, manipulation),
-    *(losses, nn, norms, searching, sets, sorting, special, spectra, statistical, utility),
+    *(losses, nn, norms, random, searching, sets, sorting, special, spectra, statistical, utility),
 ):
     for _op in vars(_file).values():
         if isinstance(_op, Op):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from portagrad.ops.random import signed
 from portagrad.random.draw import Draw, Shape
 from portagrad.random.quantile import cumulative, quantile
-from portagrad.random.threefry import Key, multiply_high, signed
+from portagrad.random.threefry import Key, multiply_high
 
 
 def uniform(

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from portagrad.ops.random import signed
 from portagrad.random.draw import Draw, Shape, dtype_name
-from portagrad.random.threefry import Key, index, multiply_high, signed
+from portagrad.random.threefry import Key, index, multiply_high
 
 _MASK = 0xFFFFFFFF
 _FLIP = -(2**31)  # xor with it turns the order of unsigned words into that of signed ones

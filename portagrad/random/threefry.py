@@ -1,9 +1,7 @@
 """Keys, and the generator: Threefry-2x32 with 20 rounds.
 
-Keyed and counter-based (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3"): block i of a
-draw is a function of the key and of i alone. Computed in signed 32-bit integers that wrap around, the one
-type whose addition, shifts and xor every array library has: torch lacks them for uint32, JAX by default has
-no int64.
+Keyed and counter-based: block i of a draw is a function of the key and of i alone. The rounds are in
+ops/random.py.
 """
 
 from __future__ import annotations
@@ -12,12 +10,12 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from portagrad.trace import Traced
+from portagrad.op import TABLE
+from portagrad.ops.random import rounds
+from portagrad.trace import Traced, apply
 from portagrad.transforms.tree import Varying
 
 _MASK = 0xFFFFFFFF
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = 0x1BD11BDA
 # Draws, splits and folds read disjoint counters of a key: this is the counter's second word.
 DRAW, _SPLIT, _FOLD = 0, 1, 2
 
@@ -97,24 +95,16 @@ def fold_in(key: Key, data: int) -> Key:
 
 
 def threefry(key: Key, x0: Any, x1: Any, wrap: Callable[[Any], Any] = lambda x: x) -> tuple[Any, Any]:
-    """The block of the counter (x0, x1): int32 arrays, or Python integers with a `wrap` to 32 bits.
+    """The block of the counter (x0, x1): one op where a compiled function draws, else at once."""
+    args = (_word(key.high), _word(key.low), x0, x1)
+    if any(isinstance(a, Traced) for a in args):
+        return tuple(apply(TABLE["threefry"], args))
+    return rounds(*args, wrap)
 
-    In place where arrays are mutable: most of the cost of a large draw on the host is fresh memory.
-    """
-    k = (key.high, key.low, key.high ^ key.low ^ _PARITY)
-    x0, x1 = x0 + signed(k[0], 32), x1 + signed(k[1], 32)
-    for group in range(5):
-        for r in _ROTATIONS[group % 2]:
-            x0 += x1
-            x1 = wrap(x1)
-            end = x1 >> (32 - r)
-            end &= (1 << r) - 1  # the shift copied the sign
-            x1 <<= r
-            x1 |= end
-            x1 ^= x0
-        x0 += signed(k[(group + 1) % 3], 32)
-        x1 += signed(k[(group + 2) % 3] + group + 1, 32)
-    return wrap(x0), wrap(x1)
+
+def _word(word: Any) -> Any:
+    """A word of a key as a Python integer, also of a key that a compiled function has returned."""
+    return word if isinstance(word, int | Traced) else int(word) & _MASK
 
 
 def multiply_high(x: Any, n: int, width: int) -> Any:
@@ -129,14 +119,6 @@ def multiply_high(x: Any, n: int, width: int) -> Any:
     t = x_high * n_low + ((x_low * n_low >> half) & mask)
     s = x_low * n_high + (t & mask)
     return x_high * n_high + ((t >> half) & mask) + ((s >> half) & mask)
-
-
-def signed(value: Any, width: int) -> Any:
-    """The signed integer of `width` bits that is congruent to `value`; an array has that width already."""
-    if not isinstance(value, int):
-        return value
-    value &= (1 << width) - 1
-    return value - (value >> (width - 1) << width)
 
 
 def index(what: str, name: str, value: Any) -> int:

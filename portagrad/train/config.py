@@ -150,12 +150,15 @@ class LoopConfig:
     Attributes
     ----------
     epochs, batch_size : int
+    compile : bool
+        Whether steps run as a compiled plan, or op by op.
     dtype : str
         Of inputs and weights.
     """
 
     epochs: Count = 50
     batch_size: Count = 64
+    compile: bool = True
     dtype: Literal["float32", "float64"] = "float32"
 
 

@@ -14,9 +14,9 @@ from portagrad.backend import BY_TYPE
 from portagrad.data import batches
 from portagrad.device import Device, transfer
 from portagrad.errors import OutOfMemoryError
-from portagrad.namespace import function
+from portagrad.namespace import asarray, function
 from portagrad.train.prepare import Examples
-from portagrad.transforms.tree import flatten, unflatten
+from portagrad.transforms.tree import flatten, tree_map, unflatten
 
 _argmax, _stack = map(function, ("argmax", "stack"))
 # Enough rows that calls cost little beside the arithmetic, few enough for any device.
@@ -109,6 +109,11 @@ def evaluate(model: Any, feed: Feed) -> tuple[float, np.ndarray[Any, Any]]:
 def read(scalars: list[Any]) -> np.ndarray[Any, Any]:
     """Scalars of a device as one array of the host, in one transfer."""
     return on_host(_stack(scalars))
+
+
+def copied(tree: Any) -> Any:
+    """A pytree with memory of its own, which a step that is compiled does not overwrite."""
+    return tree_map(lambda x: asarray(x, copy=True) if BY_TYPE[type(x)] is not None else x, tree)
 
 
 def settled(tree: Any, where: Device) -> Any:

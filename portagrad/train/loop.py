@@ -15,11 +15,12 @@ import numpy as np
 
 import portagrad
 from portagrad import random
+from portagrad.compile.compiled import compile
 from portagrad.device import Device, current_device, device
 from portagrad.errors import ConfigError, NonFiniteError
 from portagrad.train.config import Config
 from portagrad.train.config_file import dump_config
-from portagrad.train.feed import Feed, evaluate, read, settled
+from portagrad.train.feed import Feed, copied, evaluate, read, settled
 from portagrad.train.model import Step, make_model, make_optimizer, make_schedule, make_step
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.prepare import Prepared, prepare
@@ -128,7 +129,8 @@ class _Run:
         self.steps = -(-len(prepared.train) // config.train.batch_size)
         self.schedule = make_schedule(config, self.steps)
         optimizer = make_optimizer(config, self.schedule)
-        self.step: Step = make_step(optimizer, config.model.dropout)
+        self.eager: Step = make_step(optimizer, config.model.dropout)
+        self.step: Step = compile(self.eager, donate=(0, 1)) if config.train.compile else self.eager
         self.state = (optimizer.init(self.model), dropout_key)
         self.feed = Feed(prepared.train, where)
         self.validation = Feed(prepared.validation, where) if prepared.validation is not None else None
@@ -176,7 +178,9 @@ class _Run:
         batches = self._batches(key)
         losses, right, sizes = [], [], []
         for first in range(0, self.steps, _WINDOW):
-            before = (self.model, self.state)
+            before = (
+                copied((self.model, self.state)) if self.config.train.compile else (self.model, self.state)
+            )
             window: list[tuple[Any, Any]] = []
             for inputs, labels in itertools.islice(batches, _WINDOW):
                 self.model, self.state, loss, correct = self.step(self.model, self.state, inputs, labels)
@@ -197,7 +201,7 @@ class _Run:
     def _explained(self, epoch: int, first: int, before: tuple[Any, Any], key: random.Key) -> str:
         """One line on the step that made a NaN and its op, found by repeating the steps since `before`."""
         batches = itertools.islice(self._batches(key), first, None)
-        done, op = first_bad_step(self.step, before, batches)
+        done, op = first_bad_step(self.eager, before, batches)
         step = (epoch - 1) * self.steps + first + done + 1
         cause = op or "a repeat of the steps was finite, so the device does not compute the same twice"
         return (
