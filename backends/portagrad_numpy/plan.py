@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from portagrad_numpy import loops
+from portagrad_numpy import fusion, loops
 from portagrad_numpy.calls import KEYWORD, UFUNCS, VIEWS, call
 from portagrad_numpy.donation import given_away
 from portagrad_numpy.schedule import Layouts, Step, roots, schedule
@@ -120,7 +120,7 @@ class _Planner:
                 mine = [n for n, nest in enumerate(step.nests) if maker in nest.eqs]
                 if places > mine or (places == mine and step.nests[mine[0]].shape != p.shape):
                     return False
-        return not (step.loop and loops.reduced(maker))
+        return not (step.loop and fusion.reduced(maker))
 
     # Emission
 

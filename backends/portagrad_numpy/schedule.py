@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from portagrad_numpy import loops
+from portagrad_numpy import fusion
 from portagrad_numpy.calls import VIEWS
 
 
@@ -17,7 +17,7 @@ class Step:
     def __init__(self, eqs: list[Any], layouts: Layouts, loop: bool) -> None:
         self.eqs = eqs
         self.loop = loop
-        self.nests = loops.nests(eqs, layouts.root.__getitem__) if loop else []
+        self.nests = fusion.nests(eqs, layouts.root.__getitem__) if loop else []
 
 
 class Layouts:
@@ -89,7 +89,7 @@ def schedule(graph: Any, layouts: Layouts, compiled: bool) -> list[Step]:
     makers = {out: eq for eq in graph.equations if out_is_made(eq, layouts) for out in eq.outs}
     pending = [eq for eq in graph.equations if out_is_made(eq, layouts)]
     waits = {id(eq): {id(makers[r]) for r in roots(eq, layouts) if r in makers} for eq in pending}
-    fusable = {id(eq) for eq in pending if compiled and loops.takes(eq)}
+    fusable = {id(eq) for eq in pending if compiled and fusion.takes(eq)}
     users: dict[int, set[int]] = {id(eq): set() for eq in pending}
     for eq in pending:
         for w in waits[id(eq)]:
