@@ -15,6 +15,7 @@ from portagrad.errors import (
     CheckpointError,
     ConcretizationError,
     ConfigError,
+    ConvergenceError,
     DataError,
     DeviceMismatchError,
     Error,
@@ -35,6 +36,7 @@ from portagrad.transforms.custom import checkpoint, custom_jvp, custom_vjp, stop
 from portagrad.transforms.equations import Graph
 from portagrad.transforms.gradient import grad, value_and_grad, vjp
 from portagrad.transforms.graph import graph
+from portagrad.transforms.implicit import fixed_point, root
 from portagrad.transforms.matrices import hessian, hvp, jacfwd, jacobian, jacrev
 from portagrad.transforms.record import no_grad
 from portagrad.transforms.tangent import jvp, linearize
@@ -49,6 +51,7 @@ _TRANSFORMS = [
     "compile",
     "custom_jvp",
     "custom_vjp",
+    "fixed_point",
     "grad",
     "graph",
     "hessian",
@@ -59,6 +62,7 @@ _TRANSFORMS = [
     "jvp",
     "linearize",
     "no_grad",
+    "root",
     "stop_gradient",
     "tensor",
     "value_and_grad",
@@ -71,6 +75,7 @@ _ERRORS = [
     "CheckpointError",
     "ConcretizationError",
     "ConfigError",
+    "ConvergenceError",
     "DataError",
     "DeviceMismatchError",
     "Error",

@@ -39,6 +39,10 @@ class NonFiniteError(Error, ArithmeticError):
     """A checked function made a NaN or an infinity; the message names the op."""
 
 
+class ConvergenceError(Error, ArithmeticError):
+    """A solver has not converged; the message says how far it came and what to try."""
+
+
 class ConfigError(Error, ValueError):
     """A setting or a configuration file is wrong; one line says where and how."""
 

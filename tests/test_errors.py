@@ -31,6 +31,7 @@ BUILTINS = {
     "DeviceMismatchError": TypeError,
     "LeakedTraceError": RuntimeError,
     "NonDifferentiableError": TypeError,
+    "ConvergenceError": ArithmeticError,
     "NonFiniteError": ArithmeticError,
     "OutOfMemoryError": MemoryError,
     "SavedValueMutatedError": RuntimeError,
