@@ -112,7 +112,7 @@ class Namespace:
                 )
             y = apply(TABLE["astype"], (y,), {"dtype": dtype, "copy": True})
         elif copy:
-            y = apply(TABLE["positive"], (y,))
+            y = apply(TABLE["astype"], (y,), {"dtype": y.dtype, "copy": True})
         return y if device is None else y.to_device(device)  # type: ignore[no-any-return]
 
 

@@ -54,6 +54,8 @@ class Op:
         returns after the result because it has it anyway, and None wherever there is no such kernel.
     domain, domains : (float, float), dict
         The open interval to draw arguments from; by argument where they differ.
+    fixed : tuple of str
+        Which of the params may be arrays: nothing differentiates by them.
     prepare : dict
         By argument, ``prepare(x, xp)``: array-API code that makes what the tests draw a valid argument, such
         as a symmetric matrix.
@@ -85,6 +87,7 @@ class Op:
     ragged: bool = False
     domain: tuple[float, float] = (-2.0, 2.0)
     domains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
     prepare: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     invariant: Callable[..., Any] | None = None
     cases: tuple[Case, ...] = ()

@@ -183,15 +183,19 @@ class Tensor(Traced):
         value = self.concrete("np.asarray")
         return BY_TYPE[type(value)].to_numpy(value)  # type: ignore[union-attr]
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        return self.concrete("from_dlpack").__dlpack__(**kwargs)
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        known = {name: value for name, value in given.items() if value is not None}
+        return self.concrete("from_dlpack").__dlpack__(**known)
 
     def __dlpack_device__(self) -> Any:
         return self.concrete("from_dlpack").__dlpack_device__()
 
     def concrete(self, what: str) -> Any:
         """The raw array, where no derivative would be lost by taking it."""
-        if self.trace is not CONSTANT:
+        if not self.trace.plain:
             raise ConcretizationError(f"{what}: the value {describe(self)} {self.trace.unplain}")
         return self.value
 
@@ -212,6 +216,7 @@ class ConstantTrace(Trace):
     """The lowest trace: values that nothing differentiates, held as tensors for their namespace's sake."""
 
     __slots__ = ()
+    plain = True
 
     def __init__(self) -> None:
         self.level = 0

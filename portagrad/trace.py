@@ -32,6 +32,8 @@ class Trace:
         "pg.stop_gradient(x) first where that is meant, or return the value from the function (has_aux=True)"
     )
     """Why a value is no plain number, for messages."""
+    plain = False
+    """Whether values become Python numbers and NumPy arrays all the same."""
     differentiates = True
     """Whether `stop_gradient` leaves the trace."""
 
@@ -129,6 +131,11 @@ def kernel_for(op: Op, args: Any) -> Kernel:
         return kernel
 
 
+def _fixed(value: Any, name: str) -> Any:
+    """A parameter that may be an array, without the wrapping of a constant."""
+    return value.concrete(name) if isinstance(value, Traced) else value  # type: ignore[attr-defined]
+
+
 def public(op: Op) -> Callable[..., Any]:
     """The public function of an op, of its exact signature, dispatching on its arguments."""
     name = op.name.rpartition(".")[2]
@@ -136,11 +143,12 @@ def public(op: Op) -> Callable[..., Any]:
         given = f"tuple({op.arrays[0][1:]})"
     else:
         given = f"({''.join(a + ', ' for a in op.arrays)})"
-    params = "{" + ", ".join(f"{p!r}: {p}" for p in op.params) + "}" if op.params else "NO_PARAMS"
+    read = {p: f"fixed({p}, {p!r})" if p in op.fixed else p for p in op.params}
+    params = "{" + ", ".join(f"{p!r}: {read[p]}" for p in op.params) + "}" if op.params else "NO_PARAMS"
     function = define(
         f"def {name}{op.signature}:\n    return apply(op, {given}, {params})",
         name,
-        {"apply": apply, "op": op, "NO_PARAMS": NO_PARAMS},
+        {"apply": apply, "op": op, "NO_PARAMS": NO_PARAMS, "fixed": _fixed},
     )
     function.__module__ = "portagrad"
     function.__qualname__ = name

@@ -58,7 +58,14 @@ def tensordot_x2(g: Any, x1: Any, x2_like: Any, axes: Any, xp: Any) -> Any:
 
 def vecdot_forward(x1: Any, x2: Any, *, axis: int, xp: Any) -> Any:
     """Sum of conj(x1) x2 along the axis, counted in the broadcast shape's last dimensions."""
-    return xp.sum(xp.conj(x1) * x2, axis=axis)
+    lengths = [x.shape[axis] if -len(x.shape) <= axis < len(x.shape) else None for x in (x1, x2)]
+    if lengths[0] != lengths[1] or None in lengths:
+        raise ValueError(
+            f"vecdot: shapes {tuple(x1.shape)} and {tuple(x2.shape)} have axes {axis} of different lengths; "
+            f"the axis must be there in both, as long"
+        )
+    product = xp.conj(x1) * x2
+    return xp.sum(product, axis=axis, dtype=product.dtype)  # else small integers would become large ones
 
 
 matmul = bilinear(

@@ -91,7 +91,7 @@ def roll_transpose(g: Any, shift: Any, axis: Any, xp: Any) -> Any:
     return xp.roll(g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis=axis)
 
 
-def meshgrid_forward(*arrays: Any, indexing: str, xp: Any) -> list[Any]:
+def meshgrid_forward(*arrays: Any, indexing: str, xp: Any) -> tuple[Any, ...]:
     """Each array along its own axis, broadcast against the others."""
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing is {indexing!r}; it must be 'xy' or 'ij'")
@@ -101,10 +101,10 @@ def meshgrid_forward(*arrays: Any, indexing: str, xp: Any) -> list[Any]:
     shape = [1] * len(arrays)
     for axis, a in zip(axes, arrays, strict=True):
         shape[axis] = math.prod(a.shape)
-    return [
+    return tuple(
         xp.broadcast_to(xp.reshape(a, tuple(-1 if i == axis else 1 for i in range(len(axes)))), tuple(shape))
         for axis, a in zip(axes, arrays, strict=True)
-    ]
+    )
 
 
 def broadcast_arrays_forward(*arrays: Any, xp: Any) -> tuple[Any, ...]:
@@ -169,7 +169,7 @@ meshgrid = composite(
     doc="Coordinates of a grid from those along its axes.\n"
     "arrays: one-dimensional arrays\n"
     'indexing: str; ``"ij"`` for axes in the order of `arrays`, ``"xy"`` for the first two exchanged\n'
-    "returns: list of arrays; as many as there are `arrays`, all of the grid's shape",
+    "returns: tuple of arrays; as many as there are `arrays`, all of the grid's shape",
 )
 moveaxis = linear(
     "moveaxis",
@@ -194,6 +194,7 @@ repeat = linear(
     "repeat",
     "(x, repeats, /, *, axis=None)",
     repeat_transpose,
+    fixed=("repeats",),
     cases=(case((2, 3), repeats=2), case((2, 3), repeats=3, axis=1), case((4,), repeats=0, axis=0)),
     since="2023.12",
     batch="along",

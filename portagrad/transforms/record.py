@@ -66,6 +66,8 @@ class ReverseTrace(Trace):
         self, op: Op, values: Any, params: Any, y: Any, live: int, parents: Any, complex_: bool
     ) -> Any:
         """Results of an op with several outputs: a node for the op, and one for each result."""
+        if not y:  # `unstack` along an axis of length 0
+            return op.result()
         if any(isinstance(part, Traced) and part.trace.level >= self.level for part in y):
             raise Error(
                 f"{op.name}: closes over a value that is being differentiated, whose gradient would be lost; "
