@@ -63,6 +63,8 @@ class Backend:
         Whether all arrays live on one device, so that none needs to be compared.
     lazy : bool
         Whether values are computed on demand only.
+    numpy_methods : bool
+        Whether arrays have the methods of NumPy's arrays (``x.sum(axis=0)``), and with the same meaning.
     out_of_memory : tuple of exception types
         What the library raises when a device's memory is exhausted.
     plan : callable, optional
@@ -91,6 +93,7 @@ class Backend:
     own: Callable[[Any], Any] | None = None
     one_device: bool = False
     lazy: bool = False
+    numpy_methods: bool = False
     out_of_memory: tuple[type[BaseException], ...] = ()
     plan: Callable[[Any, Callable[..., Any], tuple[int, ...]], Callable[..., list[Any]]] | None = None
     inlines: Collection[str] = ()

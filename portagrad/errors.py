@@ -23,6 +23,10 @@ class ConcretizationError(Error, TypeError):
     """A traced value was used where a Python number or a NumPy array is needed."""
 
 
+class NoCounterpartError(Error, TypeError):
+    """A NumPy function, or an argument of one, does not work on tensors; the message names the nearest."""
+
+
 class LeakedTraceError(Error, RuntimeError):
     """A tensor outlived the transform that made it."""
 

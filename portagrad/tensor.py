@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from portagrad.backend import BY_TYPE, KIND, Backend
 from portagrad.device import device_of
 from portagrad.errors import ConcretizationError
@@ -42,11 +44,17 @@ class _Operands(dict[type, bool]):
 
     def __missing__(self, key: type) -> bool:
         known = issubclass(key, Traced | int | float | complex) or BY_TYPE[key] is not None
-        self[key] = known
+        self[key] = known = known and not issubclass(key, np.generic)  # see `number`
         return known
 
 
 OPERANDS = _Operands()
+UFUNCS = {
+    found: op
+    for op in TABLE.values()
+    if isinstance(found := getattr(np, op.name, None), np.ufunc) and not op.params
+}
+"""Ops by NumPy's universal functions: NumPy has every name of the standard, so none is written here."""
 
 
 class Tensor(Traced):
@@ -60,7 +68,6 @@ class Tensor(Traced):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # so that `ndarray * tensor` defers to the tensor
     __hash__ = None  # type: ignore[assignment]
 
     @property
@@ -180,7 +187,7 @@ class Tensor(Traced):
         return self.concrete("operator.index").__index__()  # type: ignore[no-any-return]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        value = self.concrete("np.asarray")
+        value = self.concrete("np.asarray or np.array (np.stack puts tensors together)")
         return BY_TYPE[type(value)].to_numpy(value)  # type: ignore[union-attr]
 
     def __dlpack__(
@@ -190,6 +197,22 @@ class Tensor(Traced):
         known = {name: value for name, value in given.items() if value is not None}
         return self.concrete("from_dlpack").__dlpack__(**known)
 
+    def __array_ufunc__(self, ufunc: Any, method: str, /, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs and (op := UFUNCS.get(ufunc)) is not None:
+            for x in inputs:
+                if not OPERANDS[type(x)] and BY_TYPE[type(x)] is not backend_of(self):
+                    break
+            else:  # `ndarray * tensor` comes this way too
+                return apply(op, inputs)
+        from portagrad.protocols import array_ufunc  # NumPy's functions are made of functions on tensors
+
+        return array_ufunc(self, ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        from portagrad.protocols import array_function  # as above
+
+        return array_function(self, func, types, args, kwargs)
+
     def __dlpack_device__(self) -> Any:
         return self.concrete("from_dlpack").__dlpack_device__()
 
@@ -198,6 +221,11 @@ class Tensor(Traced):
         if not self.trace.plain:
             raise ConcretizationError(f"{what}: the value {describe(self)} {self.trace.unplain}")
         return self.value
+
+    def __getattr__(self, name: str) -> Any:
+        from portagrad.protocols.methods import attribute  # of NumPy's arrays; found nowhere else
+
+        return attribute(self, name)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -295,14 +323,23 @@ def plain_key(key: Any) -> Any:
     return key.concrete("an index") if isinstance(key, Tensor) else key
 
 
+def number(x: Any, like: Tensor) -> Any:
+    """A scalar of NumPy's, as the Python number where it stands beside arrays of another library."""
+    if not isinstance(x, np.generic):
+        return NotImplemented
+    return x if BY_TYPE[type(x)] is backend_of(like) else x.item()
+
+
 def _operator(name: str, op: str, reflected: bool = False) -> Callable[..., Any]:
     args = "(other, self)" if reflected else "(self, other)"
     return define(
         f"def {name}(self, other, /):\n"
-        f"    if OPERANDS[type(other)]: return apply(op, {args}, NO_PARAMS)\n"
-        f"    return NotImplemented",
+        f"    if not OPERANDS[type(other)]:\n"
+        f"        other = number(other, self)\n"
+        f"        if other is NotImplemented: return other\n"
+        f"    return apply(op, {args}, NO_PARAMS)",
         name,
-        {"OPERANDS": OPERANDS, "apply": apply, "op": TABLE[op], "NO_PARAMS": NO_PARAMS},
+        {"OPERANDS": OPERANDS, "apply": apply, "op": TABLE[op], "NO_PARAMS": NO_PARAMS, "number": number},
     )
 
 

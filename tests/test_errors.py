@@ -30,6 +30,7 @@ BUILTINS = {
     "DataError": ValueError,
     "DeviceMismatchError": TypeError,
     "LeakedTraceError": RuntimeError,
+    "NoCounterpartError": TypeError,
     "NonDifferentiableError": TypeError,
     "ConvergenceError": ArithmeticError,
     "NonFiniteError": ArithmeticError,
@@ -239,7 +240,9 @@ def test_a_conversion_says_what_it_was_and_how_else():
         "array would lose its gradient; take pg.stop_gradient(x) first where that is meant, or return the "
         "value from the function (has_aux=True)"
     )
-    assert message(pg.ConcretizationError, lambda: pg.grad(np.asarray)(x)).startswith("np.asarray: the value")
+    assert message(pg.ConcretizationError, lambda: pg.grad(np.asarray)(x)).startswith(
+        "np.asarray or np.array (np.stack puts tensors together): the value"
+    )
     reshape = pg.grad(lambda x: pg.sum(pg.namespace("cpu").linspace(0, x, 3)))
     assert message(pg.ConcretizationError, lambda: reshape(1.0)).startswith("linspace: the value")
 

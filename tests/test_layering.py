@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     *("errors", "backend", "config", "device"),
     *("op", "docstring", "ops", "kernel", "trace", "recipe", "tensor", "namespace"),
+    "protocols",
     *("transforms", "compile", "random", "testing", "nn", "optim", "data", "train", "cli"),
 )
 """The layout: each imports only what comes before it; docs/design.md says why."""
@@ -30,6 +31,8 @@ LATE = {
         "portagrad.compile.drawing",
     ): "drawings lie above the graphs that they show",
     ("portagrad/tensor.py", "portagrad.namespace"): "a tensor's namespace is made of functions on tensors",
+    ("portagrad/tensor.py", "portagrad.protocols"): "so are NumPy's functions",
+    ("portagrad/tensor.py", "portagrad.protocols.methods"): "and the methods of NumPy's arrays",
 }
 """Imports against the order, each inside the function that needs it."""
 

@@ -72,6 +72,7 @@ backend = Backend(
     from_numpy=_copy,
     guard=_guard,
     kernels=kernels,
+    numpy_methods=True,
     out_of_memory=(cupy.cuda.memory.OutOfMemoryError,),
     version=cupy.__version__,
 )

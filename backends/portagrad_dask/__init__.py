@@ -31,6 +31,7 @@ backend = Backend(
     kernels=kernels,
     one_device=True,
     lazy=True,
+    numpy_methods=True,
     version=version("dask"),
 )
 

@@ -64,6 +64,7 @@ backend = Backend(
     to_numpy=numpy.array,  # numpy.asarray would give a read-only view
     from_numpy=_from_numpy,
     kernels=kernels,
+    numpy_methods=True,
     version=jax.__version__,
 )
 

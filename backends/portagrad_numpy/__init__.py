@@ -35,6 +35,7 @@ backend = Backend(
         *("elu", "gelu", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsumexp", "relu", "sigmoid"),
         *("silu", "softmax", "softplus", "standardize"),
     ),
+    numpy_methods=True,
     version=numpy.__version__,
 )
 
