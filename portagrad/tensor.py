@@ -200,7 +200,7 @@ class Tensor(Traced):
     def __array_ufunc__(self, ufunc: Any, method: str, /, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs and (op := UFUNCS.get(ufunc)) is not None:
             for x in inputs:
-                if not OPERANDS[type(x)] and BY_TYPE[type(x)] is not backend_of(self):
+                if not OPERANDS[type(x)] and number(x, self) is not x:
                     break
             else:  # `ndarray * tensor` comes this way too
                 return apply(op, inputs)
@@ -323,11 +323,13 @@ def plain_key(key: Any) -> Any:
     return key.concrete("an index") if isinstance(key, Tensor) else key
 
 
-def number(x: Any, like: Tensor) -> Any:
+def number(x: Any, like: Any) -> Any:
     """A scalar of NumPy's, as the Python number where it stands beside arrays of another library."""
     if not isinstance(x, np.generic):
         return NotImplemented
-    return x if BY_TYPE[type(x)] is backend_of(like) else x.item()
+    while isinstance(like, Traced):
+        like = like.value
+    return x if BY_TYPE[type(like)] is BY_TYPE[type(x)] else x.item()
 
 
 def _operator(name: str, op: str, reflected: bool = False) -> Callable[..., Any]:
