@@ -36,6 +36,13 @@ COMPARISONS = {
     "gt": "greater",
     "ge": "greater_equal",
 }
+NUMPY_ATTRIBUTES = (
+    *("all", "any", "argmax", "argmin", "argpartition", "argsort", "astype", "clip", "conj", "conjugate"),
+    *("copy", "cumprod", "cumsum", "diagonal", "dot", "flatten", "imag", "item", "max", "mean", "min"),
+    *("nonzero", "prod", "ravel", "real", "repeat", "reshape", "round", "searchsorted", "squeeze", "std"),
+    *("sum", "swapaxes", "take", "tolist", "transpose", "var"),
+)
+"""What NumPy's arrays have and the standard's need not."""
 UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
 
 
@@ -222,11 +229,6 @@ class Tensor(Traced):
             raise ConcretizationError(f"{what}: the value {describe(self)} {self.trace.unplain}")
         return self.value
 
-    def __getattr__(self, name: str) -> Any:
-        from portagrad.protocols.methods import attribute  # of NumPy's arrays; found nowhere else
-
-        return attribute(self, name)
-
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a zero-dimensional tensor")
@@ -360,6 +362,17 @@ def _unary(name: str, op: str) -> Callable[..., Any]:
     return define(f"def {name}(self, /): return apply(op, (self,))", name, env)
 
 
+def _of_numpy(name: str) -> property:
+    """A method of NumPy's arrays; an AttributeError where the arrays underneath do not have it."""
+
+    def attribute(self: Tensor) -> Any:
+        from portagrad.protocols.methods import attribute
+
+        return attribute(self, name)
+
+    return property(attribute, doc=f"What NumPy calls ``x.{name}``, where the array underneath has it.")
+
+
 for _stem, _op in {**OPERATORS, **COMPARISONS}.items():
     setattr(Tensor, f"__{_stem}__", _operator(f"__{_stem}__", _op))
 for _stem, _op in OPERATORS.items():
@@ -367,3 +380,5 @@ for _stem, _op in OPERATORS.items():
     setattr(Tensor, f"__i{_stem}__", _inplace(f"__i{_stem}__", f"__{_stem}__"))
 for _stem, _op in UNARY.items():
     setattr(Tensor, f"__{_stem}__", _unary(f"__{_stem}__", _op))
+for _name in NUMPY_ATTRIBUTES:
+    setattr(Tensor, _name, _of_numpy(_name))

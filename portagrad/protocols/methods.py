@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from portagrad.backend import BY_TYPE
-from portagrad.tensor import Tensor, raw
+from portagrad.tensor import Tensor, backend_of, raw
 
 
 def reshape(x: Tensor, *shape: Any, order: Any = "C") -> Any:
@@ -33,31 +32,25 @@ def tolist(x: Tensor) -> Any:
     return x.concrete("x.tolist").tolist()
 
 
-SAME = (
-    *("all", "any", "argmax", "argmin", "argpartition", "argsort", "clip", "conj", "conjugate", "copy"),
-    *("cumprod", "cumsum", "diagonal", "dot", "max", "mean", "min", "nonzero", "prod", "ravel", "repeat"),
-    *("round", "searchsorted", "squeeze", "std", "sum", "swapaxes", "take", "var"),
-)
-METHODS: dict[str, Callable[..., Any]] = {
-    **{name: getattr(np, name) for name in SAME},
+MEANINGS: dict[str, Callable[..., Any]] = {
     **{f.__name__: f for f in (reshape, transpose, astype, item, tolist)},
     "flatten": np.ravel,
 }
-"""By name: a function of the tensor and the method's arguments."""
-
-ATTRIBUTES: dict[str, Callable[..., Any]] = {"real": np.real, "imag": np.imag}
+"""Those that are not the NumPy function of their name."""
 
 
 def attribute(x: Tensor, name: str) -> Any:
-    """An attribute that the standard does not have: what NumPy code asks of its arrays.
+    """A method or attribute that NumPy's arrays have.
 
     Only where the arrays underneath have it with NumPy's meaning, so that a function does the same on them
     and on tensors, and whoever asks `hasattr` hears of a tensor what holds for its array.
     """
-    known = name in METHODS or name in ATTRIBUTES
-    value = raw(x) if known else None
-    backend = BY_TYPE[type(value)]
-    if backend is None or not backend.numpy_methods or not hasattr(value, name):
-        instead = f" on {backend.name}; use np.{name}(x)" if backend else ""
-        raise AttributeError(f"'Tensor' object has no attribute {name!r}{instead}", name=name, obj=x)
-    return ATTRIBUTES[name](x) if name in ATTRIBUTES else functools.partial(METHODS[name], x)
+    value = raw(x)
+    backend = backend_of(x)
+    if not backend.numpy_methods or not hasattr(value, name):
+        raise AttributeError(
+            f"'Tensor' object has no attribute {name!r} on {backend.name}; use np.{name}(x)", name=name, obj=x
+        )
+    if name in ("real", "imag"):
+        return getattr(np, name)(x)
+    return functools.partial(MEANINGS[name] if name in MEANINGS else getattr(np, name), x)
