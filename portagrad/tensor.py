@@ -197,13 +197,6 @@ class Tensor(Traced):
         value = self.concrete("np.asarray or np.array (np.stack puts tensors together)")
         return BY_TYPE[type(value)].to_numpy(value)  # type: ignore[union-attr]
 
-    def __dlpack__(
-        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
-    ) -> Any:
-        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        known = {name: value for name, value in given.items() if value is not None}
-        return self.concrete("from_dlpack").__dlpack__(**known)
-
     def __array_ufunc__(self, ufunc: Any, method: str, /, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs and (op := UFUNCS.get(ufunc)) is not None:
             for x in inputs:
@@ -219,6 +212,13 @@ class Tensor(Traced):
         from portagrad.protocols import array_function  # as above
 
         return array_function(self, func, types, args, kwargs)
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        known = {name: value for name, value in given.items() if value is not None}
+        return self.concrete("from_dlpack").__dlpack__(**known)
 
     def __dlpack_device__(self) -> Any:
         return self.concrete("from_dlpack").__dlpack_device__()
