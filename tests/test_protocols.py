@@ -1,6 +1,7 @@
 """NumPy's own functions on tensors: the values and derivatives of NumPy code that is left as it is."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import numpy.polynomial as polynomial
@@ -113,6 +114,14 @@ def test_every_function_is_tried(monkeypatch):
         n.removeprefix("np.") for n in seen
     }
     assert untried == {*IN_PLACE, "result_type"}
+
+
+def test_the_guide_lists_them():
+    text = (Path(__file__).parent.parent / "docs" / "numpy.md").read_text(encoding="utf-8")
+    listed = [f"np.{prefix}" for prefix in ("", "", "linalg.", "fft.")]
+    blocks = re.findall(r"^```\n(.*?)```", text.partition("## The functions")[2], re.MULTILINE | re.DOTALL)
+    found = {prefix + name for prefix, block in zip(listed, blocks, strict=True) for name in block.split()}
+    assert {c.name for c in COUNTERPARTS.values()} - {"np.logaddexp.reduce"} == found
 
 
 def functions_of_arrays():
