@@ -53,13 +53,13 @@ def calls(op, device, dtype, slow=2):
 
 @over_the_table(differentiable=False, dtypes={*SINGLE, *DOUBLE, "int64", "bool"})
 def test_results_are_those_of_numpy_and_of_the_plain_forward(op, dtype, xp_device):
-    for call in calls(op, xp_device, dtype, slow=2 if dtype == "float64" else 1):
+    for call in calls(op, xp_device, dtype, slow=1):
         check_values(call)
 
 
 @over_the_table(differentiable=True, dtypes=DOUBLE)
 def test_the_pushforward_is_what_finite_differences_say(op, dtype, xp_device):
-    for call in calls(op, xp_device, dtype, slow=2 if dtype == "float64" else 1):
+    for call in calls(op, xp_device, dtype, slow=1):
         check_grads(call, call.xs, order=1, modes=("fwd",))
 
 
