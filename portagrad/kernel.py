@@ -66,7 +66,7 @@ class RawNamespace:
         found: Any
         if op is not None:
             run = native(op, self.backend)
-            found = (lambda arrays, /, **params: run(*arrays, **params)) if op.takes_sequence else run
+            found = _in_order(op, run)
         elif not self.prefix and name in ("linalg", "fft", "special"):
             found = RawNamespace(self.backend, f"{name}.")
         else:
@@ -148,8 +148,22 @@ def native(op: Op, backend: Backend) -> Callable[..., Any]:
     return _by_signature(op, run)
 
 
+def _in_order(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel called as the public function is: one list of arrays, or parameters in front of them."""
+    if op.takes_sequence:
+        return lambda arrays, /, **params: run(*arrays, **params)
+    leading = op.leading
+    if not leading:
+        return run
+    first = len(leading)
+    return lambda *args: run(*args[first:], **dict(zip(leading, args, strict=False)))
+
+
 def _by_signature(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
     """A library's function called as the standard has it: positional arguments have other names there."""
+    leading = op.leading
+    if leading:
+        return lambda *args, **params: run(*[params.pop(p) for p in leading], *args, **params)
     before, slash, _ = op.signature.partition("/")
     placed = [p for p in op.params if slash and f" {p}," in before]
     named = [a for a in op.arrays if f" {a}=" in op.signature.partition("*")[2]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -129,6 +130,12 @@ class Op:
         )
 
     @property
+    def leading(self) -> tuple[str, ...]:
+        """The parameters that come before the arrays, such as the order of a Bessel function."""
+        names = self.signature.strip("()").split(", ")
+        return tuple(itertools.takewhile(self.params.__contains__, names))
+
+    @property
     def differentiable(self) -> bool:
         """Whether some argument has a derivative."""
         return self.kind == "composite" or any(rule is not None for rule in self.pulls)
@@ -137,16 +144,23 @@ class Op:
         return f"<Op {self.name}{self.signature} {self.kind}>"
 
 
-def elementwise(name: str, *partials: Rule, signature: str | None = None, **record: Any) -> Op:
+def elementwise(
+    name: str,
+    *partials: Rule,
+    signature: str | None = None,
+    arrays: tuple[str, ...] | None = None,
+    **record: Any,
+) -> Op:
     """An op that acts on each element: one partial derivative per argument serves both modes.
 
     A partial is a number, or a function of arguments, output and `xp`. One whose first parameter is ``g`` is
-    given the (co)tangent and returns the product itself. Of a complex argument it is the derivative with
-    respect to z of a holomorphic function; the engine conjugates.
+    given the (co)tangent and returns the product itself. `arrays` names the arguments that are arrays where
+    others come before them. Of a complex argument it is the derivative with respect to z of a holomorphic
+    function; the engine conjugates.
     """
-    arrays = ("x",) if len(partials) == 1 else tuple(f"x{i + 1}" for i in range(len(partials)))
-    signature = signature or f"({', '.join(arrays)}, /)"
-    return _declare(name, "elementwise", signature, len(partials), partials, partials, record)
+    usual = ("x",) if len(partials) == 1 else tuple(f"x{i + 1}" for i in range(len(partials)))
+    signature = signature or f"({', '.join(usual)}, /)"
+    return _declare(name, "elementwise", signature, arrays or len(partials), partials, partials, record)
 
 
 def linear(name: str, signature: str, *transposes: Rule, **record: Any) -> Op:

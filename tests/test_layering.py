@@ -39,7 +39,7 @@ LATE = {
 LIBRARIES = ("cupy", "torch", "jax", "jaxlib", "dask", "array_api_strict")
 OPTIONAL = ("typer", "rich", "matplotlib", "safetensors")
 ADAPTER_MAY = ("portagrad.backend", "portagrad.errors")
-ADAPTER_LATE = {"portagrad_numpy": {"numba"}}
+ADAPTER_LATE = {"portagrad_numpy": {"numba", "scipy"}, "portagrad_dask": {"scipy"}}
 """Optional companions of a library, imported inside the functions that use them."""
 
 CORE = (

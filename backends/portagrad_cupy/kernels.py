@@ -6,6 +6,7 @@ from typing import Any
 import cupy
 
 from portagrad.backend import basic_index
+from portagrad_cupy import special
 
 
 def repeat(x: Any, repeats: Any, *, axis: int | None = None) -> Any:
@@ -42,6 +43,7 @@ def index_put(x: Any, value: Any, *, key: Any) -> Any:
 
 
 kernels: Mapping[str, Callable[..., Any]] = {
+    **special.kernels,
     "index_add": index_add,
     "index_put": index_put,
     "repeat": repeat,

@@ -7,7 +7,7 @@ import array_api_compat.dask.array
 import dask.array
 import numpy
 
-from portagrad_dask import linalg
+from portagrad_dask import linalg, special
 from portagrad_dask.indexing import getitem, index_add, index_put
 
 da: Any = dask.array
@@ -78,6 +78,7 @@ def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
 
 kernels: Mapping[str, Callable[..., Any]] = {
     **linalg.kernels,
+    **special.kernels,
     "can_cast": can_cast,
     "diff": diff,
     "broadcast_shapes": numpy.broadcast_shapes,

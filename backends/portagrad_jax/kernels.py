@@ -5,6 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from portagrad_jax import special
+
 
 def cumulative_prod(
     x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
@@ -37,6 +39,7 @@ def index_put(x: Any, value: Any, *, key: Any) -> Any:
 
 
 kernels: Mapping[str, Callable[..., Any]] = {
+    **special.kernels,
     "cumulative_prod": cumulative_prod,
     "index_add": index_add,
     "index_put": index_put,

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from portagrad_numpy import special
+
 # NumPy's types for these know a literal `keepdims` only.
 _add: Any = numpy.add
 _maximum: Any = numpy.maximum
@@ -170,6 +172,7 @@ def _eigvals(x: Any) -> Any:
 
 
 kernels: Mapping[str, Callable[..., Any]] = {
+    **special.kernels,
     "asarray": _asarray,
     "astype": _astype,
     "cross_entropy": _cross_entropy,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from array_api_compat import torch as xp
 
+from portagrad_torch import special
 from portagrad_torch.indexing import getitem, index_add, index_put, take, take_along_axis
 
 Axis = int | tuple[int, ...] | None
@@ -81,6 +82,7 @@ def unique_all(x: torch.Tensor, /) -> UniqueAllResult:
 
 
 kernels: Mapping[str, Callable[..., Any]] = {
+    **special.kernels,
     "can_cast": can_cast,
     "cumulative_prod": cumulative_prod,
     "cumulative_sum": cumulative_sum,

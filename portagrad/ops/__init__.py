@@ -2,11 +2,14 @@
 
 from portagrad.op import Op
 from portagrad.ops import (
+    bessel,
     creation,
     data_type,
     decompositions,
     elementwise,
+    error_functions,
     fft,
+    gamma,
     indexing,
     linalg,
     linear_algebra,
@@ -25,11 +28,14 @@ from portagrad.ops import (
 )
 
 __all__ = [
+    "bessel",
     "creation",
     "data_type",
     "decompositions",
     "elementwise",
+    "error_functions",
     "fft",
+    "gamma",
     "indexing",
     "linalg",
     "linear_algebra",
@@ -47,10 +53,7 @@ __all__ = [
     "utility",
 ]
 
-for _file in (
-    *(creation, data_type, decompositions, elementwise, fft, indexing, linalg, linear_algebra, manipulation),
-    *(losses, nn, norms, random, searching, sets, sorting, special, spectra, statistical, utility),
-):
+for _file in [globals()[_name] for _name in __all__]:
     for _op in vars(_file).values():
         if isinstance(_op, Op):
             _extension, _dot, _ = _op.name.partition(".")

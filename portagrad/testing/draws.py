@@ -155,7 +155,7 @@ def draws(op: Op | str, place: Device | str = "cpu", dtype: str = "float64", see
 
 def cases_of(op: Op) -> tuple[Case, ...]:
     """The cases of an op: those of its record, and the usual ones if it is elementwise."""
-    if op.kind != "elementwise" and op.cases:
+    if op.cases and (op.kind != "elementwise" or op.params):
         return op.cases
     n = len(op.arrays)
     usual = [Case(tuple(shapes[i % 2] for i in range(n)), {}) for shapes in _SHAPES]

@@ -1,0 +1,26 @@
+"""Special functions by SciPy, where it is installed; without it the plain forwards serve."""
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+# Not betaln, which loses half of its digits where one argument is a million times the other, nor functions
+# of two arguments, which make double precision of a number beside an array.
+NAMES = (
+    *("digamma", "erf", "erfc", "erfinv", "expit", "gammaln", "i0", "i1", "log_ndtr", "logit", "ndtr"),
+    "ndtri",
+)
+
+
+def _kernel(name: str) -> Callable[..., Any]:
+    def kernel(*args: Any) -> Any:
+        from scipy import special  # a tenth of a second, the first time
+
+        return getattr(special, name)(*args)
+
+    return kernel
+
+
+kernels: Mapping[str, Callable[..., Any]] = {
+    f"special.{name}": _kernel(name) for name in NAMES if find_spec("scipy")
+}
