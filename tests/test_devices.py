@@ -154,6 +154,15 @@ def test_cuda_without_cupy_says_what_to_install(no_cupy, monkeypatch):
     assert str(device("auto")) == "cpu"
 
 
+class AnyFunction(types.ModuleType):
+    """A module that has every function."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *args: args
+
+
 @pytest.fixture
 def cupy_with(no_cupy, monkeypatch):
     """CuPy with as many GPUs as asked for, or with a driver that fails; only what the adapter calls."""
@@ -187,6 +196,9 @@ def cupy_with(no_cupy, monkeypatch):
             runtime=runtime, Device=CudaDevice, memory=types.SimpleNamespace(OutOfMemoryError=out_of_memory)
         )
         monkeypatch.setitem(sys.modules, "cupy", cupy)
+        for name in ("cupyx", "cupyx.scipy", "cupyx.scipy.special"):
+            monkeypatch.setitem(sys.modules, name, AnyFunction(name))
+        sys.modules["cupyx.scipy"].special = sys.modules["cupyx.scipy.special"]
         monkeypatch.setitem(sys.modules, "array_api_compat.cupy", types.ModuleType("array_api_compat.cupy"))
         compat = sys.modules["array_api_compat"]
         monkeypatch.setattr(compat, "cupy", sys.modules["array_api_compat.cupy"], raising=False)
