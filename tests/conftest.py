@@ -10,7 +10,9 @@ from hypothesis import settings
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 # The arrays are tiny: what counts is how long XLA takes to compile for each shape.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false",
 )
 os.environ.setdefault("DASK_SCHEDULER", "synchronous")  # threads are no help with arrays of six elements
 if "jax" in sys.modules:
