@@ -45,7 +45,7 @@ _SECTIONS = {
     "Backends": lambda name, value: _home(value) == "portagrad.backend",
     "Errors": lambda name, value: _home(value) == "portagrad.errors",
 }
-MODULES = ("nn", "optim", "random", "data", "train", "testing")
+MODULES = ("nn", "optim", "random", "scipy", "data", "train", "testing")
 
 
 def ops_page(before: str = "") -> str:
