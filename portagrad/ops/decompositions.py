@@ -192,7 +192,7 @@ pinv = primitive(
     (pinv_vjp,),
     (pinv_jvp,),
     prepare={"x": ramp},
-    fixed=("rtol",),
+    fixed={"rtol": "a setting, which nothing differentiates by"},
     cases=(case((3, 2)), case((2, 2, 3), rtol=1e-5)),
     batch="trailing",
     doc="Pseudo-inverses (Moore and Penrose).\n"
@@ -204,7 +204,7 @@ pinv = primitive(
 matrix_rank = constant(
     "linalg.matrix_rank",
     "(x, /, *, rtol=None)",
-    fixed=("rtol",),
+    fixed={"rtol": "a setting, which nothing differentiates by"},
     cases=(case((2, 3)), case((2, 3, 3), rtol=1e-5)),
     batch="trailing",
     doc="Ranks of matrices: how many singular values are not zero.\n"

@@ -13,6 +13,8 @@ from portagrad.op import Op
 from portagrad.recipe import Recipe
 from portagrad.tensor import CONSTANT, Tensor, bare, hold, stopped
 from portagrad.trace import apply
+from portagrad.transforms.batch import vmap
+from portagrad.transforms.batching import Batch
 from portagrad.transforms.gradient import array, vjp
 from portagrad.transforms.reverse import zeros
 from portagrad.transforms.tangent import jvp
@@ -44,21 +46,27 @@ class _Call:
         """`f` on the arrays, returning its result's leaves."""
 
         def on_arrays(*arrays: Any, xp: Any = None) -> tuple[Any, ...]:
-            outs, structure = flatten(f(*self.arguments(arrays)))
-            self.results = structure, [_ARRAY if is_array(x) else x for x in outs]
-            return tuple([bare(x) for x in outs if is_array(x)])
+            outs, self.results = _split(f(*self.arguments(arrays)))
+            return outs
 
         return on_arrays
 
     def result(self, arrays: Any) -> Any:
         """A tree like the result, these in the places of its arrays."""
-        structure, leaves = self.results
-        it = iter(arrays)
-        return unflatten(structure, [next(it) if x is _ARRAY else x for x in leaves])
+        return _filled(self.results, arrays)
 
-    def run(self, pull: Any, push: Any, forward: Callable[..., Any], again: bool) -> Any:
-        """Apply the op; `again` tells whether lower traces meet the op again, or what `forward` does."""
+    def run(
+        self, pull: Any, push: Any, forward: Callable[..., Any], again: bool, anew: Callable[..., Any]
+    ) -> Any:
+        """Apply the op; `again` tells whether lower traces meet the op again, or what `forward` does.
+
+        ``anew(axes)`` is the same kind of function for a batch of the arrays: one's own rule holds there too.
+        """
         arrays, self.arrays = self.arrays, ()
+
+        def batch(call: Batch) -> Any:
+            return anew(tuple([0 if b else None for b in call.batched]))(*call.args)
+
         op = Op(
             name=self.name,
             kind="primitive",
@@ -70,6 +78,7 @@ class _Call:
             pushes=(push,),
             forward=forward,
             result=lambda *parts: parts,
+            batch=batch,
         )
         op.recipes = _Recipes(self.name, pull, push)
         if not again:
@@ -80,6 +89,20 @@ class _Call:
             op.kernels = {}  # some know their op: it is gone at once, not when the collector comes by
         traced = any_traced(arrays)
         return self.result([hold(x) if traced else array(x) for x in outs])
+
+
+def _split(tree: Any) -> tuple[tuple[Any, ...], tuple[Any, list[Any]]]:
+    """The arrays of a tree, and the tree without them."""
+    leaves, structure = flatten(tree)
+    arrays = tuple([bare(x) for x in leaves if is_array(x)])
+    return arrays, (structure, [_ARRAY if is_array(x) else x for x in leaves])
+
+
+def _filled(tree: tuple[Any, list[Any]], arrays: Any) -> Any:
+    """The tree with these arrays."""
+    structure, leaves = tree
+    it = iter(arrays)
+    return unflatten(structure, [next(it) if x is _ARRAY else x for x in leaves])
 
 
 class _Plain(dict[Any, Kernel]):
@@ -147,7 +170,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         def push(t: Any, leaves: Any) -> Any:
             return jvp(forward, tuple(leaves), tuple(_differentiable_only(leaves, t)))[1]
 
-        return call.run(pull, push, forward, again=True)
+        return call.run(pull, push, forward, True, lambda axes: checkpoint(vmap(forward, axes)))
 
     return checkpointed
 
@@ -238,7 +261,27 @@ class custom_vjp:
                 f"which serves both modes"
             )
 
-        return call.run(pull, push, call.flat(keep_residuals), again=False)
+        def anew(axes: Any) -> custom_vjp:
+            once, shell = call.flat(keep_residuals), [_split(None)[1]]
+
+            def forward(*leaves: Any) -> Any:
+                y = once(*leaves)
+                arrays, shell[0] = _split(residuals[0])
+                return y, arrays
+
+            def backward(arrays: Any, leaves: Any, g: Any) -> tuple[Any, ...]:
+                residuals[:] = [_filled(shell[0], arrays)]
+                return tuple(pull(g, leaves))
+
+            def forward_of_all(*leaves: Any) -> Any:
+                y, arrays = vmap(forward, axes)(*leaves)
+                return y, (arrays, leaves)
+
+            made = custom_vjp(vmap(call.flat(self.f), axes))
+            made.defvjp(forward_of_all, lambda kept, g: vmap(backward, (0, axes, 0))(*kept, g))
+            return made
+
+        return call.run(pull, push, call.flat(keep_residuals), False, anew)
 
 
 class custom_jvp:
@@ -280,10 +323,14 @@ class custom_jvp:
             raise Error(f"{name}: no rule yet; call {name}.defjvp(rule) first")
         call = _Call(name, self.f, args)
 
-        def moved(leaves: Any, ts: Any) -> tuple[Any, ...]:
+        def both(leaves: Any, ts: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             ys, dys = (flatten(part)[0] for part in rule(call.arguments(leaves), call.arguments(ts)))
             pairs = [(bare(y), bare(dy)) for y, dy in zip(ys, dys, strict=True) if is_array(y)]
-            return tuple([dy if is_array(dy) else zeros(y, y) + dy for y, dy in pairs])
+            moved = tuple([dy if is_array(dy) else zeros(y, y) + dy for y, dy in pairs])
+            return tuple([y for y, _ in pairs]), moved
+
+        def moved(leaves: Any, ts: Any) -> tuple[Any, ...]:
+            return both(leaves, ts)[1]
 
         def push(t: Any, leaves: Any) -> Any:
             return moved(leaves, _differentiable_only(leaves, t))
@@ -291,7 +338,14 @@ class custom_jvp:
         def pull(g: Any, leaves: Any) -> Any:
             return _vjp_of(lambda *ts: moved(leaves, ts), [zeros(x, x) for x in leaves], g)
 
-        return call.run(pull, push, call.flat(self.f), again=True)
+        forward = call.flat(self.f)
+
+        def anew(axes: Any) -> custom_jvp:
+            made = custom_jvp(vmap(forward, axes))
+            made.defjvp(vmap(both, (axes, axes)))
+            return made
+
+        return call.run(pull, push, forward, True, anew)
 
 
 def _held(x: Any) -> Any:
