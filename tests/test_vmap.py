@@ -249,6 +249,46 @@ def test_axes_of_arguments_and_results():
     np.testing.assert_array_equal(pg.vmap(lambda x: np.asarray(1.0))(x), [1.0, 1.0])
 
 
+def clipped_vjp():
+    """The identity; of the gradient what is left after clipping, and a number that the rule kept."""
+    f = pg.custom_vjp(lambda x, y: {"z": x * y, "name": "kept"})
+    f.defvjp(
+        lambda x, y: ({"z": x * y, "name": "kept"}, (y, "static", 2.0)),
+        lambda kept, g: (pg.clip(g["z"], -1.0, 1.0) * kept[0] * kept[2], None),
+    )
+    return lambda x, y: f(x, y)["z"], lambda x, y: 2 * y
+
+
+def tripled_jvp():
+    f = pg.custom_jvp(lambda x, y: x * y)
+    f.defjvp(lambda xs, ts: (f(*xs), 3 * ts[0] * xs[1]))
+    return f, lambda x, y: 3 * y
+
+
+def tripled_by_numbers():
+    """A function that is another library's."""
+    f = pg.custom_jvp(
+        lambda x, y: x.__array_namespace__().asarray(np.asarray(x) * np.asarray(y)), one_by_one=True
+    )
+    f.defjvp(lambda xs, ts: (f(*xs), 3 * ts[0] * xs[1]))
+    return f, lambda x, y: 3 * y
+
+
+@pytest.mark.parametrize("make", [clipped_vjp, tripled_jvp, tripled_by_numbers])
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
+def test_rules_of_ones_own_hold_for_a_batch(make, axes):
+    """Inside and outside of `vmap`, nested, and for arguments that the examples share."""
+    f, slope = make()
+    x, y = (a if axis == 0 else a[0] for a, axis in zip((I([1.0, 2.0]), I([-3.0, 0.5])), axes, strict=True))
+    g = pg.grad(lambda x, y: pg.sum(pg.vmap(f, axes)(x, y)))(x, y)
+    expected = np.broadcast_to(slope(x, y), (2,))
+    np.testing.assert_allclose(g, expected if axes[0] == 0 else np.sum(expected))
+    inner = pg.vmap(pg.grad(f), axes)
+    np.testing.assert_allclose(inner(x, y), expected)
+    twice = pg.grad(lambda x: pg.sum(pg.vmap(pg.vmap(f, axes), (0, None))(x, y)))
+    np.testing.assert_allclose(twice(np.stack([x, x])), np.stack([g, g]))
+
+
 def test_stop_gradient_keeps_the_batch(problem):
     x = problem[2]
     found = pg.vmap(pg.grad(lambda x: pg.sum(pg.stop_gradient(x) * x)))(x)

@@ -9,6 +9,7 @@ from typing import Any
 from portagrad.backend import KIND
 from portagrad.errors import Error, NonDifferentiableError
 from portagrad.kernel import Kernel
+from portagrad.namespace import function
 from portagrad.op import Op
 from portagrad.recipe import Recipe
 from portagrad.tensor import CONSTANT, Tensor, bare, hold, stopped
@@ -21,6 +22,7 @@ from portagrad.transforms.tangent import jvp
 from portagrad.transforms.tree import any_traced, flatten, is_array, tree_map, unflatten, wrapped
 
 _ARRAY = object()  # where a result has an array
+_sum = function("sum")
 
 
 class _Call:
@@ -56,7 +58,7 @@ class _Call:
         return _filled(self.results, arrays)
 
     def run(
-        self, pull: Any, push: Any, forward: Callable[..., Any], again: bool, anew: Callable[..., Any]
+        self, pull: Any, push: Any, forward: Callable[..., Any], again: bool, anew: Callable[..., Any] | None
     ) -> Any:
         """Apply the op; `again` tells whether lower traces meet the op again, or what `forward` does.
 
@@ -65,6 +67,7 @@ class _Call:
         arrays, self.arrays = self.arrays, ()
 
         def batch(call: Batch) -> Any:
+            assert anew is not None
             return anew(tuple([0 if b else None for b in call.batched]))(*call.args)
 
         op = Op(
@@ -78,7 +81,7 @@ class _Call:
             pushes=(push,),
             forward=forward,
             result=lambda *parts: parts,
-            batch=batch,
+            batch=batch if anew else None,
         )
         op.recipes = _Recipes(self.name, pull, push)
         if not again:
@@ -277,8 +280,14 @@ class custom_vjp:
                 y, arrays = vmap(forward, axes)(*leaves)
                 return y, (arrays, leaves)
 
+            def backward_of_all(kept: Any, g: Any) -> tuple[Any, ...]:
+                parts = vmap(backward, (0, axes, 0))(*kept, g)
+                return tuple(
+                    [p if axis == 0 else _sum(p, axis=0) for p, axis in zip(parts, axes, strict=True)]
+                )
+
             made = custom_vjp(vmap(call.flat(self.f), axes))
-            made.defvjp(forward_of_all, lambda kept, g: vmap(backward, (0, axes, 0))(*kept, g))
+            made.defvjp(forward_of_all, backward_of_all)
             return made
 
         return call.run(pull, push, call.flat(keep_residuals), False, anew)
@@ -291,6 +300,10 @@ class custom_jvp:
     ----------
     f : callable
         Maps pytrees to a pytree.
+
+    one_by_one : bool
+        Whether `vmap` shall call `f` once for each example, because it is no array-API code: a solver, say,
+        or another library's function. It then sees numbers, and may convert them.
 
     Notes
     -----
@@ -307,9 +320,10 @@ class custom_jvp:
     array(1.)
     """
 
-    def __init__(self, f: Callable[..., Any]) -> None:
+    def __init__(self, f: Callable[..., Any], one_by_one: bool = False) -> None:
         functools.update_wrapper(self, f)
         self.f = f
+        self.one_by_one = one_by_one
         self.rule: Callable[..., Any] | None = None
 
     def defjvp(self, rule: Callable[..., Any]) -> None:
@@ -345,7 +359,7 @@ class custom_jvp:
             made.defjvp(vmap(both, (axes, axes)))
             return made
 
-        return call.run(pull, push, forward, True, anew)
+        return call.run(pull, push, forward, True, None if self.one_by_one else anew)
 
 
 def _held(x: Any) -> Any:
