@@ -97,8 +97,10 @@ _INTERNAL = (
         "index_add",
         "index_put",
         "one_hot",
+        "put",
     ),
-    *("scatter", "standardize", "threefry", "to_device", "untake", "untake_along_axis"),
+    *("scatter", "standardize", "threefry", "to_device"),
+    *("untake", "untake_along_axis"),
 )
 _FUNCTIONS = [name for name in TABLE if "." not in name and name not in _INTERNAL]
 

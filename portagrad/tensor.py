@@ -11,6 +11,7 @@ from portagrad.backend import BY_TYPE, KIND, Backend
 from portagrad.device import device_of
 from portagrad.errors import ConcretizationError
 from portagrad.op import NO_PARAMS, TABLE, Op, define
+from portagrad.ops.gathering import by_arrays
 from portagrad.trace import Trace, Traced, apply, kernel_for
 
 OPERATORS = {
@@ -163,10 +164,10 @@ class Tensor(Traced):
         return stopped(self)  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any, /) -> Tensor:
-        return apply(TABLE["getitem"], (self,), {"key": plain_key(key)})  # type: ignore[no-any-return]
+        return index("getitem", (self,), key)  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
-        self.rebind(apply(TABLE["index_put"], (self, value), {"key": plain_key(key)}))
+        self.rebind(index("index_put", (self, value), key))
 
     def rebind(self, new: Any) -> Tensor:
         """Give this object the value of another: what in-place operations do."""
@@ -318,11 +319,14 @@ def bare(x: Any) -> Any:
     return x.value if isinstance(x, Tensor) and x.trace is CONSTANT else x
 
 
-def plain_key(key: Any) -> Any:
-    """An index without tensors: those in it hold integers or booleans, which nothing differentiates."""
-    if isinstance(key, tuple):
-        return tuple([plain_key(k) for k in key])
-    return key.concrete("an index") if isinstance(key, Tensor) else key
+def index(name: str, args: tuple[Any, ...], key: Any) -> Any:
+    """The op `name` at an index: constants in it are plain numbers, other tensors are arguments."""
+    parts = key if isinstance(key, tuple) else (key,)
+    for part in parts:
+        if isinstance(part, Tensor) and not (part.trace.plain or kind(part)):
+            return by_arrays(name, args, parts, args[0].__array_namespace__())
+    known = tuple([part.concrete("an index") if isinstance(part, Tensor) else part for part in parts])
+    return apply(TABLE[name], args, {"key": known if isinstance(key, tuple) else known[0]})
 
 
 def number(x: Any, like: Any) -> Any:

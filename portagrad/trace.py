@@ -143,7 +143,8 @@ def public(op: Op) -> Callable[..., Any]:
         given = f"tuple({op.arrays[0][1:]})"
     else:
         given = f"({''.join(a + ', ' for a in op.arrays)})"
-    read = {p: f"fixed({p}, {p!r})" if p in op.fixed else p for p in op.params}
+    told = {p: f"{op.name}, {p}= ({why})" for p, why in op.fixed.items()}
+    read = {p: f"fixed({p}, {told[p]!r})" if p in told else p for p in op.params}
     params = "{" + ", ".join(f"{p!r}: {read[p]}" for p in op.params) + "}" if op.params else "NO_PARAMS"
     function = define(
         f"def {name}{op.signature}:\n    return apply(op, {given}, {params})",

@@ -92,7 +92,7 @@ def test_second_derivatives_in_every_mix_of_modes(op, dtype, xp_device):
     check_grads(pulled, call.xs, order=1)
 
 
-ONE_DTYPE = {"index_add", "index_put"}  # what they return has the dtype of the array that is written to
+ONE_DTYPE = {"index_add", "index_put", "put"}  # of their results: that of the array that is written to
 MIXED = [
     pytest.param(op, first, second, id=f"{op.name}-{first}-{second}")
     for op in OPS

@@ -176,7 +176,7 @@ take = linear(
         case((2, 3, 2), Filled((4,), 3), axis=-2),
     ),
     since="2022.12",
-    batch="along",
+    batch="taken",
     doc="The elements at indices along an axis.\n"
     "indices: array; integers, of one axis; from the end where they are negative\n"
     "axis: int; the axis, which may be left out if it is the only one\n"
@@ -195,6 +195,7 @@ take_along_axis = linear(
         case((2, 3, 2), Filled((2, 4, 1), 3), axis=-2),
     ),
     since="2024.12",
+    batch="beside",
     doc="Along an axis the elements at indices of their own for each place on the other axes.\n"
     "indices: array; integers, of as many axes as `x`, broadcast with it along all but `axis`\n"
     "Gradients of an element that is taken several times add up.",
@@ -210,6 +211,7 @@ untake = linear(
         case((4,), Filled((4,), 3), axis=None, shape=(3,)),
     ),
     since="",
+    batch="untaken",
     doc="Zeros, with values added where `take` reads them: its transpose.\n"
     "indices: array; integers\n"
     "axis: int or None; as of `take`",
@@ -225,6 +227,7 @@ untake_along_axis = linear(
         case((3, 2), Filled((3, 1), 2), axis=0, shape=(2, 2)),
     ),
     since="",
+    batch="beside",
     doc="Zeros, with values added where `take_along_axis` reads them: its transpose.\n"
     "indices: array; integers",
 )

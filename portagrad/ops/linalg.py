@@ -175,6 +175,7 @@ cross = bilinear(
     lambda g, x2, axis, xp: xp.linalg.cross(x2, g, axis=axis),
     lambda g, x1, axis, xp: xp.linalg.cross(g, x1, axis=axis),
     cases=(case((3,), (3,)), case((2, 3), (2, 3)), case((3, 2), (3, 2), axis=-2)),
+    batch="crossed",
     doc="Vector product of vectors in space.\n"
     "axis: int; the axis of the vectors, of length 3, counted from the end",
 )
@@ -222,6 +223,7 @@ solve = primitive(
         case((2, 2, 2), (2, 1)),
         case((2, 2), (3, 2, 1)),
     ),
+    batch="solution",
     doc="Solutions of systems of linear equations.\n"
     "x1: array; the matrices, of shape (..., n, n)\n"
     "x2: array; the right-hand sides, a vector of shape (n,) or matrices of shape (..., n, k)\n"

@@ -157,7 +157,7 @@ flip = linear(
     "(x, /, *, axis=None)",
     lambda g, axis, xp: xp.flip(g, axis=axis),
     cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3, 2), axis=(0, -1))),
-    batch="along",
+    batch="flattened",
     doc="Elements in reverse order along axes.",
 )
 meshgrid = composite(
@@ -194,10 +194,10 @@ repeat = linear(
     "repeat",
     "(x, repeats, /, *, axis=None)",
     repeat_transpose,
-    fixed=("repeats",),
+    fixed={"repeats": "the shape of the result depends on it: the same for all"},
     cases=(case((2, 3), repeats=2), case((2, 3), repeats=3, axis=1), case((4,), repeats=0, axis=0)),
     since="2023.12",
-    batch="along",
+    batch="flattened",
     doc="Each element several times in a row.\n"
     "repeats: int or array of int; how often, for all elements or each along `axis`\n"
     "axis: int; the axis, by default the flattened array's",
@@ -221,7 +221,7 @@ roll = linear(
     "(x, /, shift, *, axis=None)",
     roll_transpose,
     cases=(case((5,), shift=2), case((2, 3), shift=-1, axis=1), case((2, 3), shift=(1, 2), axis=(0, 1))),
-    batch="along",
+    batch="flattened",
     doc="Elements shifted along axes; what leaves at the end comes in at the start.\n"
     "shift: int or tuple of int; by how many places, for each of `axis`\n"
     "axis: int or tuple of int; the axes, by default the flattened array's",
@@ -255,6 +255,7 @@ tile = linear(
         case((2, 3), repetitions=(2,)),
     ),
     since="2023.12",
+    batch="shaped",
     doc="An array repeated as a whole along axes.\n"
     "repetitions: tuple of int; how often along each, the last for the last",
 )

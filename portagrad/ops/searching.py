@@ -46,6 +46,7 @@ searchsorted = constant(
     cases=(case((1,), (2, 3), None), case((1,), (4,), Filled((1,), 1), side="right")),
     dtypes="floating",
     since="2023.12",
+    batch="searched",
     doc="Where elements would have to be put for an array to stay sorted.\n"
     "x1: array; of one axis, sorted, or by `sorter`\n"
     "x2: array; what is looked for\n"

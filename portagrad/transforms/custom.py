@@ -9,16 +9,20 @@ from typing import Any
 from portagrad.backend import KIND
 from portagrad.errors import Error, NonDifferentiableError
 from portagrad.kernel import Kernel
+from portagrad.namespace import function
 from portagrad.op import Op
 from portagrad.recipe import Recipe
 from portagrad.tensor import CONSTANT, Tensor, bare, hold, stopped
 from portagrad.trace import apply
+from portagrad.transforms.batch import vmap
+from portagrad.transforms.batching import Batch
 from portagrad.transforms.gradient import array, vjp
 from portagrad.transforms.reverse import zeros
 from portagrad.transforms.tangent import jvp
 from portagrad.transforms.tree import any_traced, flatten, is_array, tree_map, unflatten, wrapped
 
 _ARRAY = object()  # where a result has an array
+_sum = function("sum")
 
 
 class _Call:
@@ -44,21 +48,28 @@ class _Call:
         """`f` on the arrays, returning its result's leaves."""
 
         def on_arrays(*arrays: Any, xp: Any = None) -> tuple[Any, ...]:
-            outs, structure = flatten(f(*self.arguments(arrays)))
-            self.results = structure, [_ARRAY if is_array(x) else x for x in outs]
-            return tuple([bare(x) for x in outs if is_array(x)])
+            outs, self.results = _split(f(*self.arguments(arrays)))
+            return outs
 
         return on_arrays
 
     def result(self, arrays: Any) -> Any:
         """A tree like the result, these in the places of its arrays."""
-        structure, leaves = self.results
-        it = iter(arrays)
-        return unflatten(structure, [next(it) if x is _ARRAY else x for x in leaves])
+        return _filled(self.results, arrays)
 
-    def run(self, pull: Any, push: Any, forward: Callable[..., Any], again: bool) -> Any:
-        """Apply the op; `again` tells whether lower traces meet the op again, or what `forward` does."""
+    def run(
+        self, pull: Any, push: Any, forward: Callable[..., Any], again: bool, anew: Callable[..., Any] | None
+    ) -> Any:
+        """Apply the op; `again` tells whether lower traces meet the op again, or what `forward` does.
+
+        ``anew(axes)`` is the same kind of function for a batch of the arrays: one's own rule holds there too.
+        """
         arrays, self.arrays = self.arrays, ()
+
+        def batch(call: Batch) -> Any:
+            assert anew is not None
+            return anew(tuple([0 if b else None for b in call.batched]))(*call.args)
+
         op = Op(
             name=self.name,
             kind="primitive",
@@ -70,6 +81,7 @@ class _Call:
             pushes=(push,),
             forward=forward,
             result=lambda *parts: parts,
+            batch=batch if anew else None,
         )
         op.recipes = _Recipes(self.name, pull, push)
         if not again:
@@ -80,6 +92,20 @@ class _Call:
             op.kernels = {}  # some know their op: it is gone at once, not when the collector comes by
         traced = any_traced(arrays)
         return self.result([hold(x) if traced else array(x) for x in outs])
+
+
+def _split(tree: Any) -> tuple[tuple[Any, ...], tuple[Any, list[Any]]]:
+    """The arrays of a tree, and the tree without them."""
+    leaves, structure = flatten(tree)
+    arrays = tuple([bare(x) for x in leaves if is_array(x)])
+    return arrays, (structure, [_ARRAY if is_array(x) else x for x in leaves])
+
+
+def _filled(tree: tuple[Any, list[Any]], arrays: Any) -> Any:
+    """The tree with these arrays."""
+    structure, leaves = tree
+    it = iter(arrays)
+    return unflatten(structure, [next(it) if x is _ARRAY else x for x in leaves])
 
 
 class _Plain(dict[Any, Kernel]):
@@ -147,7 +173,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         def push(t: Any, leaves: Any) -> Any:
             return jvp(forward, tuple(leaves), tuple(_differentiable_only(leaves, t)))[1]
 
-        return call.run(pull, push, forward, again=True)
+        return call.run(pull, push, forward, True, lambda axes: checkpoint(vmap(forward, axes)))
 
     return checkpointed
 
@@ -238,7 +264,33 @@ class custom_vjp:
                 f"which serves both modes"
             )
 
-        return call.run(pull, push, call.flat(keep_residuals), again=False)
+        def anew(axes: Any) -> custom_vjp:
+            once, shell = call.flat(keep_residuals), [_split(None)[1]]
+
+            def forward(*leaves: Any) -> Any:
+                y = once(*leaves)
+                arrays, shell[0] = _split(residuals[0])
+                return y, arrays
+
+            def backward(arrays: Any, leaves: Any, g: Any) -> tuple[Any, ...]:
+                residuals[:] = [_filled(shell[0], arrays)]
+                return tuple(pull(g, leaves))
+
+            def forward_of_all(*leaves: Any) -> Any:
+                y, arrays = vmap(forward, axes)(*leaves)
+                return y, (arrays, leaves)
+
+            def backward_of_all(kept: Any, g: Any) -> tuple[Any, ...]:
+                parts = vmap(backward, (0, axes, 0))(*kept, g)
+                return tuple(
+                    [p if axis == 0 else _sum(p, axis=0) for p, axis in zip(parts, axes, strict=True)]
+                )
+
+            made = custom_vjp(vmap(call.flat(self.f), axes))
+            made.defvjp(forward_of_all, backward_of_all)
+            return made
+
+        return call.run(pull, push, call.flat(keep_residuals), False, anew)
 
 
 class custom_jvp:
@@ -248,6 +300,10 @@ class custom_jvp:
     ----------
     f : callable
         Maps pytrees to a pytree.
+
+    one_by_one : bool
+        Whether `vmap` shall call `f` once for each example, because it is no array-API code: a solver, say,
+        or another library's function. It then sees numbers, and may convert them.
 
     Notes
     -----
@@ -264,9 +320,10 @@ class custom_jvp:
     array(1.)
     """
 
-    def __init__(self, f: Callable[..., Any]) -> None:
+    def __init__(self, f: Callable[..., Any], one_by_one: bool = False) -> None:
         functools.update_wrapper(self, f)
         self.f = f
+        self.one_by_one = one_by_one
         self.rule: Callable[..., Any] | None = None
 
     def defjvp(self, rule: Callable[..., Any]) -> None:
@@ -280,10 +337,14 @@ class custom_jvp:
             raise Error(f"{name}: no rule yet; call {name}.defjvp(rule) first")
         call = _Call(name, self.f, args)
 
-        def moved(leaves: Any, ts: Any) -> tuple[Any, ...]:
+        def both(leaves: Any, ts: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             ys, dys = (flatten(part)[0] for part in rule(call.arguments(leaves), call.arguments(ts)))
             pairs = [(bare(y), bare(dy)) for y, dy in zip(ys, dys, strict=True) if is_array(y)]
-            return tuple([dy if is_array(dy) else zeros(y, y) + dy for y, dy in pairs])
+            moved = tuple([dy if is_array(dy) else zeros(y, y) + dy for y, dy in pairs])
+            return tuple([y for y, _ in pairs]), moved
+
+        def moved(leaves: Any, ts: Any) -> tuple[Any, ...]:
+            return both(leaves, ts)[1]
 
         def push(t: Any, leaves: Any) -> Any:
             return moved(leaves, _differentiable_only(leaves, t))
@@ -291,7 +352,14 @@ class custom_jvp:
         def pull(g: Any, leaves: Any) -> Any:
             return _vjp_of(lambda *ts: moved(leaves, ts), [zeros(x, x) for x in leaves], g)
 
-        return call.run(pull, push, call.flat(self.f), again=True)
+        forward = call.flat(self.f)
+
+        def anew(axes: Any) -> custom_jvp:
+            made = custom_jvp(vmap(forward, axes))
+            made.defjvp(vmap(both, (axes, axes)))
+            return made
+
+        return call.run(pull, push, forward, True, None if self.one_by_one else anew)
 
 
 def _held(x: Any) -> Any:

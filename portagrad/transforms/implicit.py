@@ -169,7 +169,7 @@ def _named(what: str) -> Callable[[Callable[..., Any]], custom_jvp]:
 
     def made(f: Callable[..., Any]) -> custom_jvp:
         f.__name__ = what
-        return custom_jvp(f)
+        return custom_jvp(f, one_by_one=True)
 
     return made
 
