@@ -11,6 +11,7 @@ from portagrad.backend import BY_TYPE, KIND, Backend
 from portagrad.device import device_of
 from portagrad.errors import ConcretizationError
 from portagrad.op import NO_PARAMS, TABLE, Op, define
+from portagrad.ops.indexing import replaces
 from portagrad.trace import Trace, Traced, apply, kernel_for
 
 OPERATORS = {
@@ -166,7 +167,11 @@ class Tensor(Traced):
         return apply(TABLE["getitem"], (self,), {"key": plain_key(key)})  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
-        self.rebind(apply(TABLE["index_put"], (self, value), {"key": plain_key(key)}))
+        key = plain_key(key)
+        if replaces(self.shape, key, value):
+            self.rebind(apply(TABLE["reshape"], (hold(value),), {"shape": self.shape, "copy": True}))
+        else:
+            self.rebind(apply(TABLE["index_put"], (self, value), {"key": key}))
 
     def rebind(self, new: Any) -> Tensor:
         """Give this object the value of another: what in-place operations do."""

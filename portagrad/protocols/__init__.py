@@ -16,6 +16,7 @@ from portagrad.protocols import (  # noqa: F401  each enters its functions in th
     elements,
     pieces,
     products,
+    quantiles,
     shapes,
     standard,
     statistics,
