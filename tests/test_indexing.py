@@ -135,6 +135,24 @@ def test_what_is_replaced_altogether_is_not_differentiated(device):
     np.testing.assert_allclose(host(pg.grad(one_for_all)(pg.to_device(np.asarray([2.0]), device))), [24.0])
 
 
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_masks_without_axes_and_values_with_too_many(device):
+    """Both are NumPy's, and SciPy has them: a mask of a scalar, and leading axes of length 1."""
+    pytest.importorskip({"cpu": "numpy"}.get(device, device))
+
+    def f(x, v):
+        y = pg.sum(x) ** 2
+        y[y > 0] = 3 * y[y > 0]
+        z = 1.0 * x
+        z[...] = v
+        return y + pg.sum(z * x)
+
+    x, v = pg.to_device((X[:2], X[None, 2:]), device)
+    found = pg.grad(f, (0, 1))(x, v)
+    np.testing.assert_allclose(host(found[0]), 6 * np.sum(X[:2]) + X[2:])
+    np.testing.assert_allclose(host(found[1]), X[None, :2])
+
+
 def test_adding_in_place_reads_and_assigns(xp_device):
     key = pg.to_device(I([2, 0]), xp_device)
 
