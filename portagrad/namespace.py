@@ -70,12 +70,21 @@ class Namespace:
         if self.prefix + name in MAKERS:
             make = _maker(self.backend, self.prefix + name)
             return _creation(self.prefix + name, make, lambda d: _native(self.backend, d), hold)
-        if self.prefix:
-            return getattr(getattr(self.backend.xp, self.prefix[:-1]), name)
-        if name in EXTENSIONS:
+        if not self.prefix and name in EXTENSIONS:
             return Namespace(self.backend, f"{name}.")
-        found = getattr(self.backend.xp, name)
-        return _on_raw(name, found) if name in DTYPE_FUNCTIONS else found
+        found = numpys(self.prefix + name)
+        if found is not None:
+            return found
+        found = getattr(getattr(self.backend.xp, self.prefix[:-1]) if self.prefix else self.backend.xp, name)
+        if name in DTYPE_FUNCTIONS:
+            return _on_raw(name, found)
+        if callable(found) and not isinstance(found, type) and not name.startswith("__"):
+            raise AttributeError(
+                f"{self.__name__} has no {name!r}, which is not in the standard and knows no tensors",
+                name=name,
+                obj=self,
+            )
+        return found
 
     def device_of(self, x: Any) -> Any:
         """The native device of an array or tensor."""
@@ -114,6 +123,13 @@ class Namespace:
         elif copy:
             y = apply(TABLE["astype"], (y,), {"dtype": y.dtype, "copy": True})
         return y if device is None else y.to_device(device)  # type: ignore[no-any-return]
+
+
+def numpys(name: str) -> Any:
+    """A function beyond the standard for which NumPy asks the tensors, of any library; else None."""
+    from portagrad.protocols import array_functions  # they are made of this namespace
+
+    return array_functions().get(name)
 
 
 def _holds_tensors(obj: Any) -> bool:

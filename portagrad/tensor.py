@@ -12,6 +12,7 @@ from portagrad.device import device_of
 from portagrad.errors import ConcretizationError
 from portagrad.op import NO_PARAMS, TABLE, Op, define
 from portagrad.ops.gathering import by_arrays
+from portagrad.ops.indexing import replaces
 from portagrad.trace import Trace, Traced, apply, kernel_for
 
 OPERATORS = {
@@ -167,7 +168,10 @@ class Tensor(Traced):
         return index("getitem", (self,), key)  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
-        self.rebind(index("index_put", (self, value), key))
+        if replaces(self.shape, bare(key), value):
+            self.rebind(apply(TABLE["reshape"], (hold(value),), {"shape": self.shape, "copy": True}))
+        else:
+            self.rebind(index("index_put", (self, value), key))
 
     def rebind(self, new: Any) -> Tensor:
         """Give this object the value of another: what in-place operations do."""

@@ -33,6 +33,10 @@ LATE = {
     ("portagrad/tensor.py", "portagrad.namespace"): "a tensor's namespace is made of functions on tensors",
     ("portagrad/tensor.py", "portagrad.protocols"): "so are NumPy's functions",
     ("portagrad/tensor.py", "portagrad.protocols.methods"): "and the methods of NumPy's arrays",
+    (
+        "portagrad/namespace.py",
+        "portagrad.protocols",
+    ): "and NumPy's functions beyond the standard",
 }
 """Imports against the order, each inside the function that needs it."""
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from portagrad.backend import basic_index
+from portagrad.backend import BY_TYPE, basic_index
 from portagrad.op import Filled, case, linear
 
 
@@ -63,6 +63,19 @@ def index_put_transpose(g: Any, key: Any, xp: Any) -> Any:
     places = xp.reshape(places, tuple(picked.shape))
     put = xp.index_put(xp.zeros(tuple(g.shape), dtype=places.dtype, device=xp.device_of(g)), places, key=key)
     return xp.where(xp.getitem(put, key=key) == places, picked, 0.0)
+
+
+def replaces(shape: tuple[int, ...], key: Any, value: Any) -> bool:
+    """Whether an assignment leaves nothing of an array of `shape`: as many values as a mask has elements.
+
+    Shapes tell, and what the array was made of is then not differentiated. Array-API code fills in by a mask
+    where it has divided zero by zero: the derivatives there are NaN, and stay NaN times a cotangent of 0.
+    """
+    whole = getattr(key, "shape", ())
+    if not whole or whole != shape or getattr(value, "shape", None) != (math.prod(shape),) or whole == (1,):
+        return False
+    backend = BY_TYPE[type(key)]
+    return backend is not None and bool(backend.xp.isdtype(key.dtype, "bool"))
 
 
 def may_repeat(key: Any, xp: Any) -> bool:
