@@ -20,6 +20,7 @@ from portagrad.transforms.reverse import sweep
 from portagrad.transforms.tree import flatten, is_array, unflatten
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
+_GENERATED = ("<string>", "<plan>", "<frozen")  # not what is typed, such as "<stdin>" or a notebook's cell
 
 
 class GraphTrace(Trace):
@@ -116,7 +117,7 @@ def _ragged(op: Op, params: Mapping[str, Any]) -> bool:
 def _origin() -> str:
     """``file:line`` of the innermost code that is not the engine's."""
     frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
+    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, *_GENERATED)):
         frame = frame.f_back
     if frame is None:
         return ""
@@ -210,8 +211,8 @@ def graph(f: Callable[..., Any], *args: Any) -> Graph:
     ...     return pg.sum(pg.sin(x))
     >>> print(graph(f, np.zeros(3)))
     f(x: float64[3]):  # on cpu
-        a: float64[3] = sin(x)  # ...
-        b: float64[] = sum(a)   # ...
+        a: float64[3] = sin(x)  # <doctest ...>:2
+        b: float64[] = sum(a)   # <doctest ...>:2
         return b
     >>> g = graph(pg.grad(f), np.zeros(3))
     >>> [equation.op.name for equation in g.equations]
