@@ -1,7 +1,7 @@
 """What follows from the code: the table of ops, the figures of graphs, and the reference from the docstrings.
 
-``python docs/build.py`` writes ops.md and figures/, which are kept in the repository; MkDocs takes the reference
-from here when it builds the site.
+``python docs/build.py`` writes ops.md and figures/, which are kept in the repository; MkDocs takes the
+reference from here when it builds the site.
 """
 
 from __future__ import annotations

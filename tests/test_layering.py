@@ -30,6 +30,7 @@ LATE = {
         "portagrad/transforms/equations.py",
         "portagrad.compile.drawing",
     ): "drawings lie above the graphs that they show",
+    ("portagrad/transforms/equations.py", "portagrad.compile.passes"): "and passes above what they improve",
     ("portagrad/tensor.py", "portagrad.namespace"): "a tensor's namespace is made of functions on tensors",
     ("portagrad/tensor.py", "portagrad.protocols"): "so are NumPy's functions",
     ("portagrad/tensor.py", "portagrad.protocols.methods"): "and the methods of NumPy's arrays",

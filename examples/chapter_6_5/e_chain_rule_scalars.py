@@ -43,8 +43,17 @@ def main():
 
 def draw(path, **options):
     """Figure 6.10, z and its derivative in one graph, without the multiplication by dz/dz = 1."""
-    graph = pg.compile(pg.value_and_grad(chain)).graph(pg.asarray(0.5))
-    names = {"a": "x", "b": "y", "c": "z", "d": "dz/dy", "e": "dy/dx", "f": "dz/dx", "g": "dx/dw", "h": "dz/dw"}
+    graph = pg.graph(pg.value_and_grad(chain), pg.asarray(0.5)).improved()
+    names = {
+        "a": "x",
+        "b": "y",
+        "c": "z",
+        "d": "dz/dy",
+        "e": "dy/dx",
+        "f": "dz/dx",
+        "g": "dx/dw",
+        "h": "dz/dw",
+    }
     graph.draw(path, style="book", names=names, **options)
 
 

@@ -103,7 +103,8 @@ class _Figure:
             outs = [f"{self.names[v]}: {described(v)}" for v in eq.outs[:4]]
             outs += ["…"] * (len(eq.outs) > 4)
             lines = (_short(called(eq.op, eq.args, eq.params, self.names)), *map(_short, outs))
-            self._computed(eq, Node("op", lines, "", self._tip(eq), eq.backward))
+            node = Node("op", lines, tip=self._tip(eq), backward=eq.backward)
+            self.node.update(dict.fromkeys(eq.outs, self.figure.add(node, self._tails(eq))))
         self._note()
         outputs, paths = self.graph.outputs, _paths(self.graph)
         for y, path in list(zip(outputs, paths, strict=True))[: self.limit]:
@@ -130,7 +131,7 @@ class _Figure:
         results = {y for y in self.graph.outputs if isinstance(y, Variable)}
         for eq in self.drawn:
             kinds = ["result" if v in results else "value" for v in eq.outs]
-            tails = [self.node[a] for a in eq.variables()]
+            tails = self._tails(eq)
             for kind, v in zip(kinds, eq.outs, strict=True):
                 node = Node(kind, (_short(self.names[v]),), _short(symbol(eq)), self._tip(eq), eq.backward)
                 self.node[v] = self.figure.add(node, tails)
@@ -152,11 +153,12 @@ class _Figure:
             more = self.figure.add(Node("note", (f"… {_count(len(left), 'more source')}",)))
             self.node.update(dict.fromkeys(left, more))
 
-    def _computed(self, eq: Equation, node: Node) -> None:
+    def _tails(self, eq: Equation) -> list[int]:
+        """Where an equation's arguments come from, one by one; but from a note once."""
         tails = [self.node[a] for a in eq.variables()]
         if any(self.figure.nodes[tail].kind == "note" for tail in tails):
-            tails = list(dict.fromkeys(tails))
-        self.node.update(dict.fromkeys(eq.outs, self.figure.add(node, tails)))
+            return list(dict.fromkeys(tails))
+        return tails
 
     def _note(self) -> None:
         """One node for all equations that are not drawn."""

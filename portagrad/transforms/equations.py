@@ -167,6 +167,19 @@ class Graph:
         outs = self.outputs if outputs is None else outputs
         return replace(self, equations=tuple(equations), outputs=tuple(outs))
 
+    def improved(self) -> Graph:
+        """The graph after the passes of `pg.compile`: without dead, repeated and needless work.
+
+        Examples
+        --------
+        >>> g = pg.graph(pg.grad(lambda x: x**2), np.asarray(3.0))
+        >>> [eq.op.name for eq in g.equations], [eq.op.name for eq in g.improved().equations]
+        (['pow', 'pow', 'multiply', 'multiply'], ['multiply'])
+        """
+        from portagrad.compile.passes import improved  # passes lie above what they improve
+
+        return improved(self)
+
     def constants(self) -> list[Constant]:
         """The arrays that the trace met, in the order of their use."""
         found = [v for eq in self.equations for v in eq.variables()]
