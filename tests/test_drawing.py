@@ -395,7 +395,7 @@ def test_a_layout_can_be_read(drawn):
 
 @given(st.lists(st.tuples(st.floats(-50, 50), st.floats(0.5, 8), st.floats(0, 9)), min_size=1, max_size=7))
 def test_positions_are_the_nearest_that_keep_apart(rows):
-    """The conditions of Karush, Kuhn and Tucker: the gaps' multipliers are positive, and zero on slack ones."""
+    """By Karush, Kuhn and Tucker: the gaps' multipliers are not negative, and zero on slack ones."""
     wanted, weights, gaps = zip(*rows, strict=True)
     at = placed(wanted, weights, gaps[1:])
     multiplier = 0.0
