@@ -17,9 +17,10 @@ from portagrad.compile.replay import replay
 from portagrad.device import device_of, transfer
 from portagrad.tensor import CONSTANT, Tensor, hold, raw
 from portagrad.trace import Traced
-from portagrad.transforms.equations import Graph, Variable, described
+from portagrad.transforms.equations import Graph, Variable
 from portagrad.transforms.gradient import array
 from portagrad.transforms.graph import record
+from portagrad.transforms.text import described
 from portagrad.transforms.tree import Varying, flatten, is_array, unflatten
 
 KEPT = 64

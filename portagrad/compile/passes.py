@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from portagrad.op import TABLE
@@ -50,7 +51,7 @@ def rewritten(graph: Graph, rule: Callable[[Equation, dict[Variable, Any]], Any]
 
 
 def _with_args(eq: Equation, args: tuple[Any, ...]) -> Equation:
-    return eq if args == eq.args else Equation(eq.op, args, eq.params, eq.outs, eq.line, eq.scope)
+    return eq if args == eq.args else replace(eq, args=args)
 
 
 def common_subexpressions(graph: Graph) -> Graph:
@@ -135,13 +136,13 @@ def _simpler(eq: Equation, makers: dict[Variable, Any]) -> Any:
     if name == before.op.name and name in _INVOLUTIONS and same(before.args[0]):
         return before.args[0]
     if name == "reshape" == before.op.name:
-        return Equation(eq.op, before.args, eq.params, eq.outs, eq.line, eq.scope)
+        return replace(eq, args=before.args)
     if name == "permute_dims" == before.op.name:
         first, second = (tuple(a % len(out.shape) for a in e.params["axes"]) for e in (before, eq))
         axes = tuple(first[a] for a in second)
         if axes == tuple(range(len(axes))):
             return before.args[0]
-        return Equation(eq.op, before.args, {"axes": axes}, eq.outs, eq.line, eq.scope)
+        return replace(eq, args=before.args, params={"axes": axes})
     return eq
 
 
@@ -176,7 +177,7 @@ def with_byproducts(graph: Graph) -> Graph:
                 outs = (both[first].outs[0], both[second].outs[0])
                 if outs[0] in makers:
                     return tuple(eq.outs)
-                return Equation(joint, eq.args, {}, outs, both[first].line, eq.scope)
+                return replace(both[first], op=joint, args=eq.args, params={}, outs=outs, scope=eq.scope)
         return eq
 
     return rewritten(graph, rule)
