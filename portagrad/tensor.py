@@ -10,6 +10,7 @@ import numpy as np
 from portagrad.backend import BY_TYPE, KIND, Backend
 from portagrad.device import device_of
 from portagrad.errors import ConcretizationError
+from portagrad.indexed import apply_at
 from portagrad.op import NO_PARAMS, TABLE, Op, define
 from portagrad.trace import Trace, Traced, apply, kernel_for
 
@@ -163,10 +164,10 @@ class Tensor(Traced):
         return stopped(self)  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any, /) -> Tensor:
-        return apply(TABLE["getitem"], (self,), {"key": plain_key(key)})  # type: ignore[no-any-return]
+        return apply_at(TABLE["getitem"], (self,), {"key": key})  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
-        self.rebind(apply(TABLE["index_put"], (self, value), {"key": plain_key(key)}))
+        self.rebind(apply_at(TABLE["index_put"], (self, value), {"key": key}))
 
     def rebind(self, new: Any) -> Tensor:
         """Give this object the value of another: what in-place operations do."""
@@ -316,13 +317,6 @@ def stopped(x: Any) -> Any:
 def bare(x: Any) -> Any:
     """The raw array of a constant tensor; anything else as it is."""
     return x.value if isinstance(x, Tensor) and x.trace is CONSTANT else x
-
-
-def plain_key(key: Any) -> Any:
-    """An index without tensors: those in it hold integers or booleans, which nothing differentiates."""
-    if isinstance(key, tuple):
-        return tuple([plain_key(k) for k in key])
-    return key.concrete("an index") if isinstance(key, Tensor) else key
 
 
 def number(x: Any, like: Any) -> Any:

@@ -124,7 +124,8 @@ class Blocks:
         arrays = [*reads, *[v for v in writes if v not in over]]
         place = {v: f"m{k}" for k, v in enumerate(arrays)}
         memories = {place[v]: numpy.empty(1, v.dtype) for v in arrays}
-        before, body = [], []
+        before: list[str] = []
+        body: list[str] = []
         for v in reads:
             single = math.prod(v.shape) == 1
             (before if single else body).append(f"{names[v]} = {place[v]}[{'0' if single else 'j'}]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,7 +27,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads stay behind in the parent
 
 
-def each(parts: list[Callable[..., None]], args: tuple[Any, ...]) -> None:
+def each(parts: Sequence[Callable[..., None]], args: tuple[Any, ...]) -> None:
     """Call every part with `args`, the first one here; all have ended when it returns or raises.
 
     Each sees the caller's context, and with it NumPy's error state.
