@@ -41,7 +41,7 @@ def style(request: Any, monkeypatch: Any) -> str:
     monkeypatch.setattr(loops, "_compiled", interpreted)
     if "blocks" in request.param:  # of two elements, on two threads
         monkeypatch.setattr(blocks, "LARGE", 1)
-        monkeypatch.setattr(blocks, "SHARE", 4)
+        monkeypatch.setattr(blocks, "WORK", 8)
         monkeypatch.setattr(blocks, "BLOCK", 16)
         monkeypatch.setattr(threads, "count", lambda: 2)
     return str(request.param)

@@ -16,8 +16,10 @@ LARGE = 1 << 16
 """From how many elements on an op runs in blocks: below, what it makes stays in the cache by itself."""
 BLOCK = 1 << 16
 """Bytes of an operand in one block; some ten of them fit the second-level cache of a core."""
-SHARE = 1 << 16
-"""How many elements a thread must have to be worth waking: that costs about 20 microseconds."""
+WORK = 1 << 20
+"""How many results a thread must have to compute to be worth waking, which costs some 20 microseconds."""
+CALL = 4
+"""For how many steps of a generated loop a call of NumPy's counts."""
 
 
 def takes(eq: Any) -> bool:
@@ -25,6 +27,12 @@ def takes(eq: Any) -> bool:
     if len(eq.outs) != 1 or eq.op.name not in BLOCKWISE or math.prod(eq.outs[0].shape) < LARGE:
         return False
     return call(eq) is not None
+
+
+def work(nest: fusion.Nest) -> int:
+    """What a nest has to compute, in steps of a generated loop for one element."""
+    steps = sum(1 if loops.AVAILABLE and fusion.takes(eq) else CALL for eq in nest.eqs)
+    return math.prod(nest.shape) * steps
 
 
 class Scratch:
@@ -75,8 +83,8 @@ class Blocks:
         self.rows = math.prod(self.shape) if self.flat else self.shape[0]
         width = 1 if self.flat else math.prod(self.shape[1:])
         size = max(v.dtype.itemsize for v in nest.made)
-        whole = self.compiled and len(self.instructions) == 1
-        shares = max(1, min(threads.count(), self.rows, self.rows * width // SHARE))
+        whole = len(self.instructions) == 1 and not self.late
+        shares = max(1, min(threads.count(), self.rows, work(nest) // WORK))
         share = -(-self.rows // shares)
         self.step = share if whole else max(1, min(share, BLOCK // (size * width)))
         bounds = [(lo, min(lo + share, self.rows)) for lo in range(0, self.rows, share)]

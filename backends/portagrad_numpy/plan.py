@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -109,7 +108,7 @@ class _Writer(Placement):
 
     def cut(self, nest: Nest, kept: Any) -> blocks.Blocks | None:
         """A nest cut into blocks, where it must or should be."""
-        if not nest.blocked and (nest.sums or math.prod(nest.shape) < 2 * blocks.SHARE):
+        if not nest.blocked and (nest.sums or blocks.work(nest) < 2 * blocks.WORK):
             return None
         made = blocks.Blocks(nest, {v: p for v, p in kept.items() if v in nest.made}, self.layouts)
         if not nest.blocked and (not made.flat or len(made.parts) == 1):
