@@ -11,6 +11,7 @@ from portagrad.backend import Backend
 from portagrad.device import Device, current_device, device
 from portagrad.docstring import described
 from portagrad.errors import BackendUnavailableError
+from portagrad.indexed import apply_at
 from portagrad.kernel import raw_namespace
 from portagrad.op import TABLE, define
 from portagrad.ops.creation import CREATION, FREQUENCIES
@@ -32,7 +33,8 @@ MAKERS = {**CREATION, **FREQUENCIES}
 @functools.cache
 def function(name: str) -> Callable[..., Any]:
     """The public function of an op: dispatches on its arguments, raw in and raw out."""
-    return public(TABLE[name])
+    op = TABLE[name]
+    return public(op, apply_at if "key" in op.params and op.name != "indexed" else apply)
 
 
 class Namespace:

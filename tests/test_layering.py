@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (
     *("errors", "backend", "config", "device"),
-    *("op", "docstring", "ops", "kernel", "trace", "recipe", "tensor", "namespace"),
+    *("op", "docstring", "ops", "kernel", "trace", "indexed", "recipe", "tensor", "namespace"),
     "protocols",
     *("transforms", "compile", "random", "testing", "scipy", "nn", "optim", "data", "train", "cli"),
 )

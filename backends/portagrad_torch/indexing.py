@@ -17,7 +17,7 @@ def index_put(x: torch.Tensor, value: Any, *, key: Any) -> torch.Tensor:
     """`x` with `value` at `key`."""
     flips, plain = _forwards(x, key)
     out = x.flip(flips) if flips else x.clone()
-    out[plain] = value
+    out[plain] = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     return out.flip(flips) if flips else out
 
 
