@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from portagrad.backend import BY_TYPE, KIND
 from portagrad.op import TABLE
 from portagrad.tensor import bare
 from portagrad.trace import evaluate
@@ -32,22 +33,40 @@ def rewritten(graph: Graph, rule: Callable[[Equation, dict[Variable, Any]], Any]
 
     `rule` gets the equation, its arguments brought up to date, and for each value so far the equation that
     makes it. It returns an equation with the same results; or, of an equation with one result, the value that
-    stands for it.
+    stands for it, and of one with several a tuple of them.
+
+    Results that were arrays of their own remain so: where an argument, a constant or another result would
+    stand for one, that is copied, since who calls the function may write into what it returns.
     """
     stands: dict[Variable, Any] = {}
     makers: dict[Variable, Any] = {}
     equations = []
+    results = {y for y in graph.outputs if isinstance(y, Variable)}
+    taken = {*graph.inputs, *results}
     for eq in graph.equations:
         eq = _with_args(eq, tuple([stands.get(a, a) if isinstance(a, Variable) else a for a in eq.args]))
         new = rule(eq, makers)
         if isinstance(new, Equation):
             equations.append(new)
             makers.update(dict.fromkeys(new.outs, new))
-        else:
-            values = new if isinstance(new, tuple) else (new,)
-            stands.update(zip(eq.outs, values, strict=True))
+            continue
+        values = new if isinstance(new, tuple) else (new,)
+        for out, value in zip(eq.outs, values, strict=True):
+            if value is out:
+                continue
+            if out in results:
+                if isinstance(value, Constant) or value in taken:
+                    equations.append(_copied(value, out, eq))
+                    continue
+                taken.add(value)
+            stands[out] = value
     outputs = [stands.get(y, y) if isinstance(y, Variable) else y for y in graph.outputs]
     return graph.with_equations(equations, outputs)
+
+
+def _copied(value: Variable, out: Variable, eq: Equation) -> Equation:
+    params = {"dtype": out.dtype, "copy": True, "device": None}
+    return replace(eq, op=TABLE["astype"], args=(value,), params=params, outs=(out,))
 
 
 def _with_args(eq: Equation, args: tuple[Any, ...]) -> Equation:
@@ -62,7 +81,7 @@ def common_subexpressions(graph: Graph) -> Graph:
     known: dict[Any, tuple[Variable, ...]] = {}
 
     def rule(eq: Equation, makers: Any) -> Any:
-        args = tuple([a if isinstance(a, Variable) else (type(a), a) for a in eq.args])
+        args = tuple([a if isinstance(a, Variable) else _frozen(a) for a in eq.args])
         key = (eq.op.name, id(eq.op), args, _frozen(eq.params), eq.scope)
         return eq if known.setdefault(key, eq.outs) is eq.outs else known[key]
 
@@ -79,7 +98,9 @@ def _frozen(value: Any) -> Any:
         return ("slice", value.start, value.stop, value.step)
     if is_array(value):
         return ("array", id(value))
-    return (type(value), value if value == value else "nan")
+    if isinstance(value, float | complex):
+        return (type(value), repr(value))  # -0.0 is another number than 0.0, and NaN is itself
+    return (type(value), value)
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -105,7 +126,11 @@ def _size(v: Variable) -> int:
 
 
 def simplify(graph: Graph) -> Graph:
-    """Algebra that is exact in floating point: nothing is rounded otherwise, no sign of a zero changes."""
+    """Algebra that is exact in floating point: nothing is rounded otherwise, no sign of a zero changes.
+
+    So not ``x + 0``, which is 0 for -0, nor ``x * 0``, nor a product with 1 of complex numbers, whose parts
+    are multiplied by its imaginary part, 0, as well.
+    """
     return rewritten(graph, _simpler)
 
 
@@ -120,11 +145,11 @@ def _simpler(eq: Equation, makers: dict[Variable, Any]) -> Any:
         )
 
     name, args = eq.op.name, eq.args
-    if name == "multiply":
+    if name == "multiply" and not _is_complex(out):
         for x, other in (args, args[::-1]):
             if same(x) and _is(other, 1):
                 return x
-    if name in ("divide", "pow") and same(args[0]) and _is(args[1], 1):
+    if name in ("divide", "pow") and not _is_complex(out) and same(args[0]) and _is(args[1], 1):
         return args[0]
     if name == "subtract" and same(args[0]) and _is(args[1], 0):
         return args[0]
@@ -135,7 +160,10 @@ def _simpler(eq: Equation, makers: dict[Variable, Any]) -> Any:
         return eq
     if name == before.op.name and name in _INVOLUTIONS and same(before.args[0]):
         return before.args[0]
-    if name == "reshape" == before.op.name:
+    if name == "reshape" == before.op.name and False not in (
+        eq.params.get("copy"),
+        before.params.get("copy"),
+    ):
         return replace(eq, args=before.args)
     if name == "permute_dims" == before.op.name:
         first, second = (tuple(a % len(out.shape) for a in e.params["axes"]) for e in (before, eq))
@@ -152,10 +180,14 @@ _INVOLUTIONS = frozenset({"negative", "matrix_transpose", "conj", "bitwise_inver
 
 
 def _is(x: Any, number: int) -> bool:
-    """Whether a factor is this number, of no shape of its own."""
-    if isinstance(x, Constant):
-        return x.shape == () and bool(x.value == number)
-    return isinstance(x, int | float | complex) and x == number
+    """Whether an argument is this number, of no shape of its own; -0.0 is not 0."""
+    if isinstance(x, Constant) and x.shape == () and (backend := BY_TYPE[type(x.value)]) is not None:
+        x = backend.to_numpy(x.value).item()
+    return isinstance(x, int | float | complex) and x == number and repr(complex(x)) == repr(complex(number))
+
+
+def _is_complex(v: Variable) -> bool:
+    return KIND[v.dtype] == 2
 
 
 def with_byproducts(graph: Graph) -> Graph:
@@ -166,18 +198,21 @@ def with_byproducts(graph: Graph) -> Graph:
     pairs: dict[Any, dict[str, Equation]] = {}
     for eq in graph.equations:
         for name in _SHARING.get(eq.op.name, ()):
-            pairs.setdefault((name, eq.args), {})[eq.op.name] = eq
+            pairs.setdefault((name, eq.args, eq.scope), {}).setdefault(eq.op.name, eq)
+    joined = {
+        name: (TABLE[f"{name}_and_{op.byproduct}"], op.name, f"{name}_{op.byproduct}")
+        for name, op in ((name, TABLE[name]) for name, *_ in pairs)
+    }
 
     def rule(eq: Equation, makers: Any) -> Any:
         for name in _SHARING.get(eq.op.name, ()):
-            both = pairs.get((name, eq.args))
-            if both and len(both) == 2:
-                first, second = TABLE[name].name, f"{name}_{TABLE[name].byproduct}"
-                joint = TABLE[f"{name}_and_{TABLE[name].byproduct}"]
+            both = pairs.get((name, eq.args, eq.scope), {})
+            if len(both) == 2 and both[eq.op.name].outs == eq.outs:
+                joint, first, second = joined[name]
                 outs = (both[first].outs[0], both[second].outs[0])
                 if outs[0] in makers:
-                    return tuple(eq.outs)
-                return replace(both[first], op=joint, args=eq.args, params={}, outs=outs, scope=eq.scope)
+                    return eq.outs
+                return replace(eq, op=joint, params={}, outs=outs)
         return eq
 
     return rewritten(graph, rule)
