@@ -34,39 +34,21 @@ def rewritten(graph: Graph, rule: Callable[[Equation, dict[Variable, Any]], Any]
     `rule` gets the equation, its arguments brought up to date, and for each value so far the equation that
     makes it. It returns an equation with the same results; or, of an equation with one result, the value that
     stands for it, and of one with several a tuple of them.
-
-    Results that were arrays of their own remain so: where an argument, a constant or another result would
-    stand for one, that is copied, since who calls the function may write into what it returns.
     """
     stands: dict[Variable, Any] = {}
     makers: dict[Variable, Any] = {}
     equations = []
-    results = {y for y in graph.outputs if isinstance(y, Variable)}
-    taken = {*graph.inputs, *results}
     for eq in graph.equations:
         eq = _with_args(eq, tuple([stands.get(a, a) if isinstance(a, Variable) else a for a in eq.args]))
         new = rule(eq, makers)
         if isinstance(new, Equation):
             equations.append(new)
             makers.update(dict.fromkeys(new.outs, new))
-            continue
-        values = new if isinstance(new, tuple) else (new,)
-        for out, value in zip(eq.outs, values, strict=True):
-            if value is out:
-                continue
-            if out in results:
-                if isinstance(value, Constant) or value in taken:
-                    equations.append(_copied(value, out, eq))
-                    continue
-                taken.add(value)
-            stands[out] = value
+        else:
+            values = new if isinstance(new, tuple) else (new,)
+            stands.update(zip(eq.outs, values, strict=True))
     outputs = [stands.get(y, y) if isinstance(y, Variable) else y for y in graph.outputs]
     return graph.with_equations(equations, outputs)
-
-
-def _copied(value: Variable, out: Variable, eq: Equation) -> Equation:
-    params = {"dtype": out.dtype, "copy": True, "device": None}
-    return replace(eq, op=TABLE["astype"], args=(value,), params=params, outs=(out,))
 
 
 def _with_args(eq: Equation, args: tuple[Any, ...]) -> Equation:
@@ -234,11 +216,36 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
 )
 
 
+def results_apart(graph: Graph, recorded: Graph) -> Graph:
+    """With results that are arrays of their own where the recorded ones are.
+
+    Where an argument, a constant or another result has come to stand for one, that is copied: who calls the
+    function may write into what it returns.
+    """
+    makers = {out: eq for eq in recorded.equations for out in eq.outs}
+    taken = {*graph.inputs}
+    given: dict[Any, Any] = {}
+    copies = []
+    for was, y in zip(recorded.outputs, graph.outputs, strict=True):
+        if not isinstance(y, Variable) or was in given:
+            continue
+        given[was] = y
+        if was in makers and (y in taken or isinstance(y, Constant)):
+            given[was] = Variable(y.shape, y.dtype, y.device)
+            params = {"dtype": y.dtype, "copy": True, "device": None}
+            eq = replace(makers[was], op=TABLE["astype"], args=(y,), params=params, outs=(given[was],))
+            copies.append(eq)
+        taken.add(y)
+    outputs = [given[y] if isinstance(y, Variable) else y for y in recorded.outputs]
+    return graph.with_equations((*graph.equations, *copies), outputs)
+
+
 def improved(graph: Graph) -> Graph:
     """All passes, until none finds anything."""
+    recorded = graph
     while True:
         before = graph.equations
         for apply_pass in PASSES:
             graph = apply_pass(graph)
         if len(graph.equations) == len(before):
-            return graph
+            return results_apart(graph, recorded)
