@@ -121,6 +121,19 @@ def test_text_tells_parameters_constants_and_what_is_backward():
     assert "k1: float64[9] = ...\n" in text and "sum(a, axis=0, keepdims=True)" in text
 
 
+def test_constants_print_on_every_library(xp_device):
+    x, k = pg.to_device((np.ones(2), np.asarray([1.0, -2.5])), xp_device)
+    graph = pg.graph(lambda x: x + k, x)
+    assert "k1: float64[2] = [1.0, -2.5]\n" in str(graph)
+    assert "k1: float64[2] = [1.0, -2.5]" in shown(drawing.svg(graph, graphviz=False))
+
+
+def test_a_dtype_that_numpy_lacks_does_not_stop_the_rest():
+    torch = pytest.importorskip("torch")
+    k = torch.asarray([2.0], dtype=torch.bfloat16)
+    assert "k1: bfloat16[1] = ..." in str(pg.graph(lambda x: x * k, k))
+
+
 def test_values_on_several_devices_say_where_they_are():
     pytest.importorskip("array_api_strict")
     text = str(pg.graph(lambda x: pg.to_device(x, "strict:device1"), np.ones(2)))

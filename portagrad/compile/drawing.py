@@ -139,4 +139,4 @@ def mermaid(shown: Figure) -> str:
 
 def _entities(text: str) -> str:
     """Text for Mermaid, in which most punctuation may begin something else."""
-    return re.sub(r"[^\w\s.,:=()\[\]…·ˣ]", lambda found: f"#{ord(found[0])};", _printable(text))
+    return re.sub(r"[^\w\s.,:=()\[\]…·]", lambda found: f"#{ord(found[0])};", _printable(text))

@@ -106,15 +106,21 @@ class _Figure:
             node = Node("op", lines, tip=self._tip(eq), backward=eq.backward)
             self.node.update(dict.fromkeys(eq.outs, self.figure.add(node, self._tails(eq))))
         self._note()
-        outputs, paths = self.graph.outputs, _paths(self.graph)
-        for y, path in list(zip(outputs, paths, strict=True))[: self.limit]:
+        later = {v for eq in self.rest for v in eq.outs}
+        shown: list[tuple[Any, str]] = []
+        left: list[tuple[Any, str]] = []
+        for y, path in zip(self.graph.outputs, _paths(self.graph), strict=True):
+            full = self.limit is not None and len(shown) >= self.limit
+            (left if full or y in later else shown).append((y, path))
+        if len(left) == 1:
+            shown, left = shown + left, []
+        for y, path in shown:
             text = self.names[y] if isinstance(y, Variable) else repr(y)
             tails = [self.node[y]] if isinstance(y, Variable) else []
             self.figure.add(Node("result", (_short(f"return{path}"), _short(text))), tails)
-        left = outputs[self.limit :] if self.limit is not None else ()
         if left:
-            tails = list(dict.fromkeys(self.node[y] for y in left if isinstance(y, Variable)))
-            self.figure.add(Node("note", (f"… {_count(len(left), 'more result')}",)), tails)
+            tails = list(dict.fromkeys(self.node[y] for y, _ in left if isinstance(y, Variable)))
+            self.figure.add(Node("note", (f"… {len(left)} more results",)), tails)
 
     def book(self, named: set[Variable]) -> None:
         """A node for each value, and beside it the op that computes it, as in "Deep Learning", figure 6.8.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
+import math
 import string
 from collections.abc import Mapping
 from typing import Any
@@ -61,8 +63,9 @@ def _defaults(signature: str) -> dict[str, Any]:
 def printed(value: Any) -> str:
     """A parameter or a constant: arrays of a few elements by their numbers, others as ``...``."""
     backend = BY_TYPE[type(value)]
-    if backend is not None and value.size is not None and value.size <= SHOWN_SIZE:
-        return repr(backend.to_numpy(value).tolist())
+    if backend is not None and math.prod(value.shape) <= SHOWN_SIZE:
+        with contextlib.suppress(TypeError):  # of a dtype that NumPy lacks
+            return repr(backend.to_numpy(value).tolist())
     if is_array(value):
         return "..."
     if isinstance(value, tuple):
