@@ -74,19 +74,12 @@ class Namespace:
             return _creation(self.prefix + name, make, lambda d: _native(self.backend, d), hold)
         if not self.prefix and name in EXTENSIONS:
             return Namespace(self.backend, f"{name}.")
-        found = numpys(self.prefix + name)
-        if found is not None:
-            return found
         found = getattr(getattr(self.backend.xp, self.prefix[:-1]) if self.prefix else self.backend.xp, name)
         if name in DTYPE_FUNCTIONS:
             return _on_raw(name, found)
-        if callable(found) and not isinstance(found, type) and not name.startswith("__"):
-            raise AttributeError(
-                f"{self.__name__} has no {name!r}, which is not in the standard and knows no tensors",
-                name=name,
-                obj=self,
-            )
-        return found
+        if not callable(found) or isinstance(found, type) or name.startswith("__"):
+            return found
+        return _beyond(self.prefix + name)
 
     def device_of(self, x: Any) -> Any:
         """The native device of an array or tensor."""
@@ -127,11 +120,14 @@ class Namespace:
         return y if device is None else y.to_device(device)  # type: ignore[no-any-return]
 
 
-def numpys(name: str) -> Any:
-    """A function beyond the standard for which NumPy asks the tensors, of any library; else None."""
+def _beyond(name: str) -> Any:
+    """A function that a library has beyond the standard: its own knows no tensors, but NumPy asks them."""
     from portagrad.protocols import array_functions  # they are made of this namespace
 
-    return array_functions().get(name)
+    try:
+        return array_functions()[name]
+    except KeyError:
+        raise AttributeError(f"tensors have no {name!r}, which is not in the standard", name=name) from None
 
 
 def _holds_tensors(obj: Any) -> bool:

@@ -240,7 +240,7 @@ class Tensor(Traced):
         return self.shape[0]
 
     def __iter__(self) -> Any:
-        return iter([self[i] for i in range(len(self))])
+        return iter([self[i, ...] for i in range(len(self))])
 
     def __repr__(self) -> str:
         label = "" if self.trace is CONSTANT else f", {type(self.trace).__name__} {self.trace.level}"

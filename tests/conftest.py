@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy asks arrays for their namespace; read on import
 # The arrays are tiny: what counts is how long XLA takes to compile for each shape.
 os.environ.setdefault(
     "XLA_FLAGS",
