@@ -61,6 +61,8 @@ class Case:
         of it.
     seconds : float
         About how long the case may take, in all its rounds.
+    rounds : int
+        The most that are of use.
     bytes : bool
         Whether costs are bytes, not seconds.
     """
@@ -73,7 +75,8 @@ class Case:
     compared: int = 1
     rtol: float = 1e-3
     atol: float = 0.0
-    seconds: float = 20.0
+    seconds: float = 12.0
+    rounds: int = 1_000
     bytes: bool = False
 
 

@@ -41,7 +41,9 @@ def run(case: Case, rounds: int, say: Say) -> Result:
         except Exception as error:
             failed(name, error)
     order = [name for name in case.contenders if name in costs]
-    measured = interleaved({name: costs[name] for name in order}, rounds, case.seconds, failed)
+    measured = interleaved(
+        {name: costs[name] for name in order}, min(rounds, case.rounds), case.seconds, failed
+    )
     del costs
     gc.collect()
     if not measured.get(case.baseline):

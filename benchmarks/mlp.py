@@ -25,7 +25,7 @@ TORCH_COMPILE = {"cpu": "torch.compile", "cuda": "torch.compile, reduce-overhead
 
 
 def cases(device: str, quick: bool = False) -> list[Case]:
-    """Of both optimizers; the smaller three on portagrad's other backends too."""
+    """Of both optimizers; the smaller two on portagrad's other backends too."""
     return [_case(i, optimizer, device) for optimizer in ("sgd", "adamw") for i in range(len(SIZES))]
 
 
@@ -36,7 +36,7 @@ def _case(i: int, optimizer: str, device: str) -> Case:
     return Case(
         group="SGD step" if optimizer == "sgd" else "AdamW step",
         title=training.title,
-        contenders=contenders(training, device, others=i < 3),
+        contenders=contenders(training, device, others=i < 2),
         baseline=hand,
         bars=_bars(i, optimizer) if device == "cpu" else _bars_on_cuda(i),
         # Steps of a deep network double what rounding does in each layer, so only the first ones agree.
