@@ -130,6 +130,14 @@ def check_batch(op, case, device):
             np.testing.assert_allclose(part, wanted, rtol=1e-10, atol=1e-12, err_msg=told)
 
 
+def test_every_op_has_a_batching_rule():
+    """But composites, which are other ops, and those whose results would have a shape for each example."""
+    for op in TABLE.values():
+        if op.kind != "composite" and not op.ragged:
+            assert callable(op.batch) or op.batch in batch.RULES or op.name in LOOPS, op.name
+    assert {op.batch for op in TABLE.values()} - {None} == {*batch.RULES}
+
+
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_a_batch_gives_what_a_loop_gives_without_one(op, monkeypatch):
     """For every op, case and choice of the arguments that have a batch."""
