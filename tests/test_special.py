@@ -223,7 +223,9 @@ def test_no_entropy_where_there_is_no_mass(xp_device):
     assert float(host(pg.special.xdivy(one, zero))) == inf
 
 
-@pytest.mark.parametrize(("name", "ends"), [("erfinv", [-1.0, 1.0]), ("ndtri", [0.0, 1.0])])
+@pytest.mark.parametrize(
+    ("name", "ends"), [("erfinv", [-1.0, 1.0]), ("ndtri", [0.0, 1.0]), ("logit", [0.0, 1.0])]
+)
 def test_inverses_are_infinite_at_the_ends(name, ends, xp_device):
     f, x = getattr(pg.special, name), pg.to_device(np.asarray(ends), xp_device)
     np.testing.assert_array_equal(host(f(x)), [-inf, inf])

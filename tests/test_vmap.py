@@ -78,7 +78,6 @@ ODD = {
     "untake": [
         case((2, 4, 2), Filled((4,), 3), axis=1, shape=(2, 3, 2)),
         case((2, 2), Filled((2, 2), 4), axis=None, shape=(4,)),
-        case((4,), Filled((4,), 6), axis=None, shape=(2, 3)),
     ],
     "untake_along_axis": [case((2, 1, 3), Filled((2, 1, 3), 2), axis=1, shape=(2, 2, 3))],
     "where": [case(Filled(()), 0.5, (2, 3))],
@@ -131,6 +130,14 @@ def check_batch(op, case, device):
             np.testing.assert_allclose(part, wanted, rtol=1e-10, atol=1e-12, err_msg=told)
 
 
+def test_every_op_has_a_batching_rule():
+    """But composites, which are other ops, and those whose results would have a shape for each example."""
+    for op in TABLE.values():
+        if op.kind != "composite" and not op.ragged:
+            assert callable(op.batch) or op.batch in batch.RULES or op.name in LOOPS, op.name
+    assert {op.batch for op in TABLE.values()} - {None} == {*batch.RULES}
+
+
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_a_batch_gives_what_a_loop_gives_without_one(op, monkeypatch):
     """For every op, case and choice of the arguments that have a batch."""
@@ -146,6 +153,80 @@ def test_a_batch_gives_what_a_loop_gives_without_one(op, monkeypatch):
 def test_a_batch_gives_what_a_loop_gives_elsewhere(op, device):
     for tried in islice(cases_of(op), 2):
         check_batch(op, tried, device)
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.differentiable], ids=lambda op: op.name)
+def test_derivatives_of_a_batch_and_batches_of_derivatives_are_loops(op, monkeypatch):
+    """Both modes, with `vmap` inside and outside, also by an argument that the examples share."""
+    monkeypatch.delattr(batch, "one_by_one")
+    for tried in (*islice(cases_of(op), 3), *ODD.get(op.name, ())):
+        draws = [draw(op, tried, "cpu", dtype_of(op), seed) for seed in range(SIZE)]
+        active, rows = draws[0].active, [d.args for d in draws]
+        for shared in (None, *active[len(active) == 1 :]):
+            batched = [i for i, a in enumerate(rows[0]) if hasattr(a, "shape") and i != shared]
+            if active and batched:
+                check_derivatives(op, tried.params, rows, batched, active)
+
+
+def check_derivatives(op, params, rows, batched, active):
+    rows = [[row[i] if i in batched else a for i, a in enumerate(rows[0])] for row in rows]
+
+    def put_together(parts, axes):
+        return [
+            np.stack(p) if axis == 0 else p[0] for p, axis in zip(zip(*parts, strict=True), axes, strict=True)
+        ]
+
+    def of_active(row):
+        def alone(*xs):
+            args = list(row)
+            for i, x in zip(active, xs, strict=True):
+                args[i] = x
+            call = Call(op, args, params)
+            y = call.told(invoke(op, call.prepared(args), params))
+            return tuple(y) if isinstance(y, tuple | list) else (y,)
+
+        return alone
+
+    def pulled(row, xs, g):
+        return pg.vjp(of_active(row), *xs)[1](g)
+
+    def pushed(row, xs, ts):
+        return pg.jvp(of_active(row), tuple(xs), tuple(ts))[1]
+
+    axes = [0 if i in batched else None for i in range(len(rows[0]))]
+    xs, x_axes = [[row[i] for i in active] for row in rows], tuple(axes[i] for i in active)
+    ys = [of_active(row)(*x) for row, x in zip(rows, xs, strict=True)]
+    if not any(y.dtype.kind in "fc" for y in ys[0]):
+        return
+    rng = np.random.default_rng(0)
+    gs = [tuple(np.asarray(rng.standard_normal(y.shape), y.dtype) for y in its) for its in ys]
+    ts = [[np.asarray(rng.standard_normal(x.shape), x.dtype) for x in xs[0]] for _ in rows]
+    ts = [[t if axis == 0 else u for t, u, axis in zip(row, ts[0], x_axes, strict=True)] for row in ts]
+    whole, x, t = (put_together(parts, its) for parts, its in ((rows, axes), (xs, x_axes), (ts, x_axes)))
+    g = tuple(put_together(gs, [0] * len(gs[0])))
+
+    def all_of(*x):
+        args = list(whole)
+        for i, part in zip(active, x, strict=True):
+            args[i] = part
+        return pg.vmap(lambda *row: of_active(row)(*[row[i] for i in active]), tuple(axes))(*args)
+
+    pulls = [pulled(*given) for given in zip(rows, xs, gs, strict=True)]
+    found = pg.vmap(pulled, (list(axes), list(x_axes), 0))(whole, x, g)
+    outside = pg.vjp(all_of, *x)[1](g)
+    for part, total, wanted, axis in zip(found, outside, zip(*pulls, strict=True), x_axes, strict=True):
+        close(part, np.stack(wanted))
+        close(total, np.stack(wanted) if axis == 0 else sum(wanted))
+    pushes = zip(*[pushed(*given) for given in zip(rows, xs, ts, strict=True)], strict=True)
+    found = pg.vmap(pushed, (list(axes), list(x_axes), list(x_axes)))(whole, x, t)
+    outside = pg.jvp(all_of, tuple(x), tuple(t))[1]
+    for part, moved, wanted in zip(found, outside, pushes, strict=True):
+        close(part, np.stack(wanted))
+        close(moved, np.stack(wanted))
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -46,7 +46,7 @@ expit = elementwise(
 )
 logit = elementwise(
     "special.logit",
-    lambda x: 1 / (x * (1 - x)),
+    lambda x: 1 / x + 1 / (1 - x),  # not 1 / (x (1 - x)), whose derivative at the ends would be NaN
     forward=logit_forward,
     domain=(0.05, 0.95),
     dtypes="floating",

@@ -3,6 +3,8 @@
 from typing import Any, NamedTuple
 
 from portagrad.backend import KIND
+from portagrad.config import debugging
+from portagrad.errors import ConcretizationError, NonDifferentiableError
 from portagrad.op import case, primitive
 from portagrad.ops.decompositions import completed, hermitian, product, ramp, reduced, scale, spread, weighed
 from portagrad.ops.linalg import SQUARE, adjoint, identity
@@ -40,6 +42,33 @@ def gaps(w: Any, xp: Any) -> Any:
     return xp.where(eye == 1, 0.0, inverse)
 
 
+def of_vectors(name: str, part: Any, w: Any, *gs: Any, xp: Any) -> Any:
+    """What the cotangents `gs` of vectors contribute; nothing where they are 0, whatever values are equal.
+
+    In debug mode an error takes the place of NaN.
+    """
+    used = False
+    for g in gs:
+        used = used | xp.any(g != 0, axis=(-2, -1), keepdims=True)
+    if debugging():
+        refuse_equal(name, w, used, xp)
+    return xp.where(used, part, 0.0)
+
+
+def refuse_equal(name: str, w: Any, used: Any, xp: Any) -> None:
+    """Raise where vectors of equal values are used, as far as the numbers are known."""
+    missing = xp.any(xp.isnan(gaps(w, xp)) & used)
+    try:
+        raises = bool(missing)
+    except ConcretizationError:  # they are others in each example or run
+        return
+    if raises:
+        raise NonDifferentiableError(
+            f"{name}: vectors of equal values are any basis of their space and have no derivative: it would "
+            f"be NaN. Use the values alone, or a matrix whose values differ (debug mode looks for this)"
+        )
+
+
 def eigh_vjp(g: Any, eigenvalues: Any, eigenvectors: Any, xp: Any) -> Any:
     """The Hermitian part of V (diag(g_w) + F o V^H g_V) V^H, F being 1 / (w_j - w_i).
 
@@ -47,7 +76,8 @@ def eigh_vjp(g: Any, eigenvalues: Any, eigenvectors: Any, xp: Any) -> Any:
     of a function that does not depend on it.
     """
     v, back = eigenvectors, adjoint(eigenvectors, xp)
-    inner = spread(g[0], xp) + gaps(eigenvalues, xp) * xp.matmul(back, g[1])
+    turned = gaps(eigenvalues, xp) * xp.matmul(back, g[1])
+    inner = spread(g[0], xp) + of_vectors("linalg.eigh", turned, eigenvalues, g[1], xp=xp)
     return hermitian(product(v, inner, back, xp=xp), xp)
 
 
@@ -84,7 +114,7 @@ def svd_vjp(g: Any, U: Any, S: Any, Vh: Any, xp: Any) -> Any:
     (u, gu), (v, gv) = [reduced(*pair, k, xp) for pair in ((U, g[0]), (adjoint(Vh, xp), adjoint(g[2], xp)))]
     uh, vh = adjoint(u, xp), adjoint(v, xp)
     f, left, right = gaps(S * S, xp), xp.matmul(uh, gu), xp.matmul(vh, gv)
-    inner = scale(f * (left - adjoint(left, xp)), S, xp) + spread(g[1], xp)
+    inner = scale(f * (left - adjoint(left, xp)), S, xp)
     inner = inner + xp.expand_dims(S, axis=-1) * (f * (right - adjoint(right, xp)))
     if KIND[U.dtype] > 1:
         inner = inner + spread(turn(left, S, xp), xp)
@@ -93,7 +123,7 @@ def svd_vjp(g: Any, U: Any, S: Any, Vh: Any, xp: Any) -> Any:
         out = out + xp.matmul(scale(gu - xp.matmul(u, left), 1 / S, xp), vh)
     if v.shape[-2] > v.shape[-1]:
         out = out + xp.matmul(scale(u, 1 / S, xp), adjoint(gv - xp.matmul(v, right), xp))
-    return out
+    return xp.matmul(scale(u, g[1], xp), vh) + of_vectors("linalg.svd", out, S, gu, gv, xp=xp)
 
 
 def svd_jvp(t: Any, U: Any, S: Any, Vh: Any, xp: Any) -> Any:
@@ -150,7 +180,8 @@ def eig_vjp(g: Any, eigenvalues: Any, eigenvectors: Any, xp: Any) -> Any:
     v, back = eigenvectors, adjoint(eigenvectors, xp)
     longer = xp.real(xp.sum(xp.conj(v) * g[1], axis=-2))
     across = g[1] - scale(v, longer, xp)
-    inner = spread(g[0], xp) + xp.conj(gaps(eigenvalues, xp)) * xp.matmul(back, across)
+    turned = xp.conj(gaps(eigenvalues, xp)) * xp.matmul(back, across)
+    inner = spread(g[0], xp) + of_vectors("linalg.eig", turned, eigenvalues, g[1], xp=xp)
     return xp.linalg.solve(back, xp.matmul(inner, back))
 
 

@@ -49,8 +49,9 @@ def gathered(call: Batch) -> Any:
 
 def own_positions(indices: Any, n: int, xp: Any) -> Any:
     """Each example's indices along an axis of length `n`, where those of all examples are one."""
-    size, device = indices.shape[0], xp.device_of(indices)
-    first = xp.reshape(xp.arange(0, size * n, n, device=device), (size, 1))
+    size = indices.shape[0]
+    first = n * xp.reshape(xp.arange(size, device=xp.device_of(indices)), (size, 1))
+    indices = xp.astype(indices, first.dtype, copy=False)
     inside = (indices >= -n) & (indices < n)
     return xp.where(inside, first + xp.where(indices < 0, indices + n, indices), size * n)
 
@@ -77,21 +78,17 @@ def taken(call: Batch) -> Any:
 def untaken(call: Batch) -> Any:
     """``untake``: examples that add at their own indices do so along one long axis."""
     (g, indices), axis, shape, xp = call.args, call.params["axis"], tuple(call.params["shape"]), call.xp
-    if axis is None:  # of the flattened array
-        axis, inner = 0, (math.prod(shape),)
-    else:
-        axis, inner = axis % len(shape), shape
+    axis = 0 if axis is None else axis % len(shape)
     if not call.batched[1]:
-        y = call.run(g, indices, axis=axis + 1, shape=(call.size, *inner))
-        return xp.reshape(y, (call.size, *shape))
-    n, rest = inner[axis], (*inner[:axis], *inner[axis + 1 :])
-    g = xp.reshape(call.full(0), (call.size, *inner[:axis], -1, *inner[axis + 1 :]))
-    g = xp.moveaxis(g, axis + 1, 1)
-    g = xp.reshape(g, (call.size * g.shape[1], *rest))
-    positions = xp.reshape(own_positions(rows(indices, xp), n, xp), (-1,))
-    y = call.run(g, positions, axis=0, shape=(call.size * n, *rest))
-    y = xp.moveaxis(xp.reshape(y, (call.size, n, *rest)), 1, axis + 1)
-    return xp.reshape(y, (call.size, *shape))
+        return call.run(g, indices, axis=axis + 1, shape=(call.size, *shape))
+    n, before, rest = shape[axis], shape[:axis], shape[axis + 1 :]
+    indices = rows(indices, xp)
+    m = indices.shape[1]
+    g = xp.moveaxis(xp.reshape(call.full(0), (call.size, *before, m, *rest)), axis + 1, 1)
+    g = xp.reshape(g, (call.size * m, *before, *rest))
+    positions = xp.reshape(own_positions(indices, n, xp), (-1,))
+    y = call.run(g, positions, axis=0, shape=(call.size * n, *before, *rest))
+    return xp.moveaxis(xp.reshape(y, (call.size, n, *before, *rest)), 1, axis + 1)
 
 
 def beside(call: Batch) -> Any:

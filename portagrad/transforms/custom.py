@@ -8,136 +8,16 @@ from typing import Any
 
 from portagrad.backend import KIND
 from portagrad.errors import Error, NonDifferentiableError
-from portagrad.kernel import Kernel
 from portagrad.namespace import function
-from portagrad.op import Op
-from portagrad.recipe import Recipe
 from portagrad.tensor import CONSTANT, Tensor, bare, hold, stopped
-from portagrad.trace import apply
 from portagrad.transforms.batch import vmap
-from portagrad.transforms.batching import Batch
-from portagrad.transforms.gradient import array, vjp
+from portagrad.transforms.gradient import vjp
+from portagrad.transforms.own_call import OwnCall, filled, split
 from portagrad.transforms.reverse import zeros
 from portagrad.transforms.tangent import jvp
-from portagrad.transforms.tree import any_traced, flatten, is_array, tree_map, unflatten, wrapped
+from portagrad.transforms.tree import flatten, is_array, tree_map
 
-_ARRAY = object()  # where a result has an array
 _sum = function("sum")
-
-
-class _Call:
-    """One call of such a function: an op made for it, whose arrays are the leaves of the arguments."""
-
-    def __init__(self, name: str, f: Callable[..., Any], args: Any) -> None:
-        leaves, self.structure = flatten(args)
-        self.name = name
-        self.f = f
-        self.where = [i for i, x in enumerate(leaves) if is_array(x)]
-        self.leaves = [None if is_array(x) else x for x in leaves]  # what is kept must not keep the arguments
-        self.results: tuple[Any, list[Any]] = (None, [])
-        self.arrays = tuple([leaves[i] for i in self.where])
-
-    def arguments(self, arrays: Any) -> Any:
-        """The arguments, with other arrays for leaves."""
-        leaves = list(self.leaves)
-        for i, x in zip(self.where, arrays, strict=True):
-            leaves[i] = wrapped(x)
-        return unflatten(self.structure, leaves)
-
-    def flat(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """`f` on the arrays, returning its result's leaves."""
-
-        def on_arrays(*arrays: Any, xp: Any = None) -> tuple[Any, ...]:
-            outs, self.results = _split(f(*self.arguments(arrays)))
-            return outs
-
-        return on_arrays
-
-    def result(self, arrays: Any) -> Any:
-        """A tree like the result, these in the places of its arrays."""
-        return _filled(self.results, arrays)
-
-    def run(
-        self, pull: Any, push: Any, forward: Callable[..., Any], again: bool, anew: Callable[..., Any] | None
-    ) -> Any:
-        """Apply the op; `again` tells whether lower traces meet the op again, or what `forward` does.
-
-        ``anew(axes)`` is the same kind of function for a batch of the arrays: one's own rule holds there too.
-        """
-        arrays, self.arrays = self.arrays, ()
-
-        def batch(call: Batch) -> Any:
-            assert anew is not None
-            return anew(tuple([0 if b else None for b in call.batched]))(*call.args)
-
-        op = Op(
-            name=self.name,
-            kind="primitive",
-            signature="(*leaves)",
-            arrays=("*leaves",),
-            params=(),
-            outputs=("*results",),
-            pulls=(pull,),
-            pushes=(push,),
-            forward=forward,
-            result=lambda *parts: parts,
-            batch=batch if anew else None,
-        )
-        op.recipes = _Recipes(self.name, pull, push)
-        if not again:
-            op.kernels = _Plain(forward)
-        try:
-            outs = apply(op, arrays)
-        finally:
-            op.kernels = {}  # some know their op: it is gone at once, not when the collector comes by
-        traced = any_traced(arrays)
-        return self.result([hold(x) if traced else array(x) for x in outs])
-
-
-def _split(tree: Any) -> tuple[tuple[Any, ...], tuple[Any, list[Any]]]:
-    """The arrays of a tree, and the tree without them."""
-    leaves, structure = flatten(tree)
-    arrays = tuple([bare(x) for x in leaves if is_array(x)])
-    return arrays, (structure, [_ARRAY if is_array(x) else x for x in leaves])
-
-
-def _filled(tree: tuple[Any, list[Any]], arrays: Any) -> Any:
-    """The tree with these arrays."""
-    structure, leaves = tree
-    it = iter(arrays)
-    return unflatten(structure, [next(it) if x is _ARRAY else x for x in leaves])
-
-
-class _Plain(dict[Any, Kernel]):
-    """Kernels of an op whose forward runs as it is on whatever values there are."""
-
-    def __init__(self, forward: Callable[..., Any]) -> None:
-        self.kernel = Kernel(forward)
-
-    def __missing__(self, types: Any) -> Kernel:
-        return self.kernel
-
-
-class _Recipes(dict[Any, Recipe]):
-    """Recipes of an op made for one call, which are not worth compiling: the rules read all the arrays."""
-
-    def __init__(self, name: str, pull: Callable[..., Any], push: Callable[..., Any]) -> None:
-        self.name, self.pull, self.push = name, pull, push
-
-    def get(self, key: Any, default: Any = None) -> Recipe:
-        mode, active, _ = key
-        rule = self.pull if mode == "pull" else self.push
-        indices = [i for i in range(active.bit_length()) if active >> i & 1]
-
-        def pull(g: Any, leaves: Any, params: Any, xp: Any) -> Any:
-            parts = rule(g, leaves)
-            return [parts[i] for i in indices]
-
-        def push(ts: Any, leaves: Any, params: Any, xp: Any) -> Any:
-            given = dict(zip(indices, ts, strict=True))
-            return rule([given.get(i) for i in range(len(leaves))], leaves)
-
-        return Recipe(self.name, lambda v, y, nodes, byproduct=None: v, pull if mode == "pull" else push)
 
 
 def _differentiable_only(leaves: Any, parts: Any) -> list[Any]:
@@ -164,7 +44,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def checkpointed(*args: Any) -> Any:
-        call = _Call(f"checkpoint({_name(f)})", f, args)
+        call = OwnCall(f"checkpoint({_name(f)})", f, args)
         forward = call.flat(f)
 
         def pull(g: Any, leaves: Any) -> Any:
@@ -232,7 +112,7 @@ class custom_vjp:
         if self.forward is None or self.backward is None:
             raise Error(f"{name}: no rule yet; call {name}.defvjp(forward, backward) first")
         rule, back = self.forward, self.backward
-        call = _Call(name, self.f, args)
+        call = OwnCall(name, self.f, args)
         if not any(isinstance(x, Tensor) and x.trace is not CONSTANT for x in call.arrays):
             return self.f(*args)
         residuals: list[Any] = []
@@ -265,15 +145,15 @@ class custom_vjp:
             )
 
         def anew(axes: Any) -> custom_vjp:
-            once, shell = call.flat(keep_residuals), [_split(None)[1]]
+            once, shell = call.flat(keep_residuals), [split(None)[1]]
 
             def forward(*leaves: Any) -> Any:
                 y = once(*leaves)
-                arrays, shell[0] = _split(residuals[0])
+                arrays, shell[0] = split(residuals[0])
                 return y, arrays
 
             def backward(arrays: Any, leaves: Any, g: Any) -> tuple[Any, ...]:
-                residuals[:] = [_filled(shell[0], arrays)]
+                residuals[:] = [filled(shell[0], arrays)]
                 return tuple(pull(g, leaves))
 
             def forward_of_all(*leaves: Any) -> Any:
@@ -335,7 +215,7 @@ class custom_jvp:
         rule = self.rule
         if rule is None:
             raise Error(f"{name}: no rule yet; call {name}.defjvp(rule) first")
-        call = _Call(name, self.f, args)
+        call = OwnCall(name, self.f, args)
 
         def both(leaves: Any, ts: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             ys, dys = (flatten(part)[0] for part in rule(call.arguments(leaves), call.arguments(ts)))
