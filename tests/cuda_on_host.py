@@ -20,6 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pytest import MonkeyPatch
+
+from portagrad.compile.passes import improved
+from portagrad.compile.replay import replay
+from portagrad.transforms.equations import Graph
+from portagrad.transforms.graph import record
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -130,9 +136,11 @@ class Array(np.ndarray):
         return types.SimpleNamespace(ptr=self.ctypes.data)
 
 
-def _refused(*args: Any, **kwargs: Any) -> Any:
+def _contiguous(x: Any) -> Any:
+    """Made of what a call of the library returns: such a call is not recorded here, and so is refused."""
     if Stream.current.recording is not None:
         raise RuntimeError("operation not permitted when stream is capturing")
+    return np.asarray(x, order="C").view(Array)
 
 
 def stand_in() -> Any:
@@ -145,7 +153,7 @@ def stand_in() -> Any:
     module.zeros = lambda shape, dtype: np.zeros(shape, dtype).view(Array)
     module.empty_like = lambda x: np.full_like(x, 7).view(Array)
     module.array = lambda x, order: np.array(x, order=order).view(Array)
-    module.ascontiguousarray = lambda x: np.asarray(x, order="C").view(Array)
+    module.ascontiguousarray = _contiguous
     module.copyto = lambda a, b: issue(lambda: np.copyto(a, b))
     module.matmul = lambda a, b, out: issue(lambda: np.matmul(a, b, out=out))
     module.cuda = types.SimpleNamespace(
@@ -171,17 +179,36 @@ class _Device:
     def __exit__(self, *error: Any) -> None: ...
 
 
-def adapter(monkeypatch: Any) -> Any:
-    """The modules of the adapter that make plans, on the stand-in, by their names."""
+@functools.cache
+def adapter() -> Any:
+    """The modules of the adapter that make plans, imported on the stand-in, by their names.
+
+    A block has 64 threads, so that small arrays take several blocks, and a block is two warps.
+    """
     package: Any = types.ModuleType("portagrad_cupy")  # without its __init__, which looks for a driver
     package.__path__ = [str(HERE.parent / "backends" / "portagrad_cupy")]
     names = [f"portagrad_cupy.{part}" for part in PARTS]
-    for name in names:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "cupy", stand_in())
-    monkeypatch.setitem(sys.modules, "portagrad_cupy", package)
-    found = {part: importlib.import_module(name) for part, name in zip(PARTS, names, strict=True)}
-    for name in names:
-        monkeypatch.delitem(sys.modules, name)
+    with MonkeyPatch.context() as patch:  # what is made of stand-ins is not for other tests
+        for name in names:
+            patch.delitem(sys.modules, name, raising=False)
+        patch.setitem(sys.modules, "cupy", stand_in())
+        patch.setitem(sys.modules, "portagrad_cupy", package)
+        found = {part: importlib.import_module(name) for part, name in zip(PARTS, names, strict=True)}
+        for name in names:
+            del sys.modules[name]
+    for part in ("writer", "planner", "plan"):
+        found[part].THREADS = 64
     Stream.current = Stream()
     return types.SimpleNamespace(**found)
+
+
+def planned(f: Any, *args: Any, donate: tuple[int, ...] = ()) -> tuple[Graph, Any]:
+    """The improved graph of a function, and its plan; `donate` counts arrays."""
+    plan = adapter().plan
+    graph = improved(record("f", f, args, plan.INLINES))
+    return graph, plan.plan(graph, replay(graph), donate)
+
+
+def arrays(*args: Any) -> list[Any]:
+    """Copies of arrays, as the plan takes them."""
+    return [np.array(a, order="C").view(Array) for a in args]

@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from portagrad_cupy.kernels import kernels
-from portagrad_cupy.plan import plan
+from portagrad_cupy.plan import INLINES, plan
 
 _runtime = cupy.cuda.runtime
 
@@ -75,18 +75,7 @@ backend = Backend(
     kernels=kernels,
     numpy_methods=True,
     plan=plan,
-    inlines=(  # their forwards are elementwise, or reductions of rows, which generated kernels fuse
-        *("cross_entropy", "cross_entropy_slope", "elu", "gelu", "layer_norm", "leaky_relu", "linear"),
-        *("log_softmax", "logsumexp", "one_hot", "relu", "sigmoid", "silu", "softmax", "softplus"),
-        *(
-            "special.expit",
-            "special.logit",
-            "special.xdivy",
-            "special.xlog1py",
-            "special.xlogy",
-            "standardize",
-        ),
-    ),
+    inlines=INLINES,
     out_of_memory=(cupy.cuda.memory.OutOfMemoryError,),
     version=cupy.__version__,
 )

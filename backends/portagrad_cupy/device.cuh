@@ -33,10 +33,10 @@ template <typename R> __device__ inline bool operator!=(pg_complex<R> a, pg_comp
 template <typename R> __device__ inline pg_complex<R> pg_conj(pg_complex<R> a) { return {a.re, -a.im}; }
 template <typename R> __device__ inline R pg_abs(pg_complex<R> a) { return hypot(a.re, a.im); }
 template <typename R> __device__ inline bool pg_isinf(pg_complex<R> a) {
-  return fabs(a.re) == PG_INF || fabs(a.im) == PG_INF;
+  return fabs(a.re) == (R)PG_INF || fabs(a.im) == (R)PG_INF;
 }
 template <typename R> __device__ inline bool pg_isfinite(pg_complex<R> a) {
-  return fabs(a.re) < PG_INF && fabs(a.im) < PG_INF;
+  return fabs(a.re) < (R)PG_INF && fabs(a.im) < (R)PG_INF;
 }
 
 template <typename T> __device__ inline T pg_maximum(T a, T b) { return a > b || a != a ? a : b; }

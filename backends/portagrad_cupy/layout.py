@@ -9,11 +9,18 @@ import numpy
 
 from portagrad.backend import basic_index
 
+
+def _open(key: Any) -> Any:
+    """A basic index that gives an array in any case: without ``...`` NumPy makes a number of one element."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return parts if any(part is ... for part in parts) else (*parts, ...)
+
+
 VIEWS: dict[str, Callable[..., Any]] = {
     "broadcast_to": lambda x, shape: numpy.broadcast_to(x, shape),
     "expand_dims": lambda x, axis=0: numpy.expand_dims(x, axis),
     "flip": lambda x, axis=None: numpy.flip(x, axis),
-    "getitem": lambda x, key: x[key],
+    "getitem": lambda x, key: x[_open(key)],
     "matrix_transpose": lambda x: x.mT,
     "moveaxis": lambda x, source, destination: numpy.moveaxis(x, source, destination),
     "permute_dims": lambda x, axes: x.transpose(axes),

@@ -14,6 +14,13 @@ from portagrad_cupy.capture import Captures
 from portagrad_cupy.planner import Call, Copy, Launch, Multiply, Planner, compiled
 from portagrad_cupy.writer import THREADS
 
+INLINES = (
+    *("cross_entropy", "cross_entropy_slope", "elu", "gelu", "layer_norm", "leaky_relu", "linear"),
+    *("log_softmax", "logsumexp", "one_hot", "relu", "sigmoid", "silu", "softmax", "softplus"),
+    *("special.expit", "special.logit", "special.xdivy", "special.xlog1py", "special.xlogy", "standardize"),
+)
+"""Ops whose forwards are elementwise ops and reductions, which generated kernels fuse."""
+
 
 class Plan:
     """What runs a compiled graph on CuPy.
