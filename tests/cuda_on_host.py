@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import types
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +136,11 @@ class Array(np.ndarray):
         return types.SimpleNamespace(ptr=self.ctypes.data)
 
 
-def _contiguous(x: Any) -> Any:
-    """Made of what a call of the library returns: such a call is not recorded here, and so is refused."""
+def _as_array(x: Any, order: str) -> Any:
+    """Of what a call of the library returns: such a call is not recorded here, and so is refused."""
     if Stream.current.recording is not None:
         raise RuntimeError("operation not permitted when stream is capturing")
-    return np.asarray(x, order="C").view(Array)
+    return np.asarray(x, order=order).view(Array)
 
 
 def stand_in() -> Any:
@@ -153,13 +153,13 @@ def stand_in() -> Any:
     module.zeros = lambda shape, dtype: np.zeros(shape, dtype).view(Array)
     module.empty_like = lambda x: np.full_like(x, 7).view(Array)
     module.array = lambda x, order: np.array(x, order=order).view(Array)
-    module.ascontiguousarray = _contiguous
+    module.asarray = _as_array
     module.copyto = lambda a, b: issue(lambda: np.copyto(a, b))
     module.matmul = lambda a, b, out: issue(lambda: np.matmul(a, b, out=out))
     module.cuda = types.SimpleNamespace(
         Stream=Stream,
         MemoryPool=lambda: types.SimpleNamespace(malloc=None),
-        using_allocator=contextmanager(lambda allocator: iter([None])),
+        using_allocator=lambda allocator: nullcontext(),
         get_current_stream=lambda: Stream.current,
         Device=_Device,
         runtime=types.SimpleNamespace(runtimeGetVersion=lambda: 12090, getDevice=lambda: 0),

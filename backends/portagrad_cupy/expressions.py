@@ -51,12 +51,12 @@ _COMPARED = {
     "greater": ">",
     "greater_equal": ">=",
 }
-_ROUNDED = {"ceil": "ceil", "floor": "floor", "round": "rint", "trunc": "trunc"}
+_ROUNDED = ("ceil", "floor", "trunc")
 
 UFUNCS: dict[str, dict[str, str]] = {
     **{name: {"f": f"{name}({{0}})"} for name in _ONE},
     **{name: {"f": f"{name}({{0}}, {{1}})"} for name in _TWO},
-    **{name: {"f": f"{its}({{0}})", "iub": "{0}"} for name, its in _ROUNDED.items()},
+    **{name: {"f": f"{name}({{0}})", "iub": "{0}"} for name in _ROUNDED},
     **{
         name: {("biufc" if name in ("equal", "not_equal") else "biuf"): f"{{0}} {sign} {{1}}"}
         for name, sign in _COMPARED.items()
@@ -88,6 +88,7 @@ UFUNCS: dict[str, dict[str, str]] = {
     "pow": {"f": "pow({0}, {1})"},
     "reciprocal": {"f": "1 / {0}"},
     "remainder": {"fiu": "pg_remainder({0}, {1})"},
+    "round": {"f": "rint({0})"},
     "sign": {"fi": "{0} > 0 ? ({T})1 : {0} < 0 ? ({T})-1 : {0} == 0 ? ({T})0 : {0}", "u": "({T})({0} > 0)"},
     "signbit": {"f": "copysign(({T})1, {0}) < 0"},
     "square": {"fc": "{0} * {0}", "iu": "({T})(({U}){0} * ({U}){0})"},
@@ -137,7 +138,7 @@ def expression(eq: Any) -> Expression | None:
     arrays = [a for a in eq.args if _is_array(a)]
     if not arrays or any(not known(v) for v in (*arrays, *eq.outs)):
         return None
-    if name in UFUNCS and not eq.params:
+    if name in UFUNCS and not eq.params and not (name == "round" and out.dtype.kind in "iu"):
         return _of_ufunc(eq, name)
     if any(a is None for a in eq.args) and name != "clip":
         return None
@@ -153,7 +154,7 @@ def expression(eq: Any) -> Expression | None:
             return _clipped(eq, out)
         case "real" | "imag" if arrays[0].dtype.kind == "c":
             return Expression((arrays[0].dtype,), ("{0}.re" if name == "real" else "{0}.im",))
-        case "real" if arrays[0].dtype == out.dtype:
+        case "real" | "round" if arrays[0].dtype == out.dtype:
             return alike._replace(texts=("{0}",))
         case "threefry" if all(getattr(a, "dtype", numpy.dtype("int32")) == numpy.int32 for a in eq.args):
             words = [f"pg_threefry({{0}}, {{1}}, {{2}}, {{3}}, {i})" for i in range(2)]

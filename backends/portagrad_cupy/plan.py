@@ -57,7 +57,7 @@ class Plan:
             if self.fixed is None:
                 self.allocate()
             self.order()
-            ready = [x if x.flags.c_contiguous else cupy.ascontiguousarray(x) for x in inputs]
+            ready = [x if x.flags.c_contiguous else cupy.asarray(x, order="C") for x in inputs]
             values = self.captures.run(ready)
             return self.results([*ready, *values])
 
@@ -138,7 +138,7 @@ class Plan:
         given = [a for a in args if hasattr(a, "dtype")]
         made = step.run(*args, **step.eq.params)
         for s, part in zip(step.slots, made if step.eq.op.several else (made,), strict=True):
-            part = cupy.ascontiguousarray(part)
+            part = cupy.asarray(part, order="C")
             if any(cupy.may_share_memory(part, a) for a in given):
                 part = part.copy()
             values[s] = part

@@ -18,6 +18,9 @@ from portagrad_cupy.layout import Layouts
 from portagrad_cupy.memory import Arena
 from portagrad_cupy.writer import POINTERS, PREAMBLE, THREADS, GroupWriter
 
+OPTIONS = ("--std=c++17", "--fmad=false")
+"""For NVRTC. Products and sums are not contracted, so that results are the eager ones."""
+
 
 @dataclass
 class Launch:
@@ -276,5 +279,5 @@ class Planner:
 
 @functools.lru_cache(maxsize=128)
 def compiled(source: str) -> Any:
-    """The module of a source; products and sums are not contracted, so that results are the eager ones."""
-    return cupy.RawModule(code=source, options=("--std=c++17", "--fmad=false"))
+    """The module of a source, which NVRTC compiles once for equal plans."""
+    return cupy.RawModule(code=source, options=OPTIONS)
