@@ -15,13 +15,15 @@ import subprocess
 import sys
 import tempfile
 import types
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pytest import MonkeyPatch
 
+from portagrad.backend import get_backend
 from portagrad.compile.passes import improved
 from portagrad.compile.replay import replay
 from portagrad.transforms.equations import Graph
@@ -212,3 +214,36 @@ def planned(f: Any, *args: Any, donate: tuple[int, ...] = ()) -> tuple[Graph, An
 def arrays(*args: Any) -> list[Any]:
     """Copies of arrays, as the plan takes them."""
     return [np.array(a, order="C").view(Array) for a in args]
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Within it `pg.compile` makes CuPy's plans of functions of NumPy's arrays."""
+    backend, plan = get_backend("numpy"), adapter().plan
+    before = {"plan": backend.plan, "inlines": backend.inlines}
+
+    def planned_(graph: Any, run: Any, donated: Any) -> Any:
+        made = plan.plan(graph, run, donated)
+        called = lambda *inputs: made(*[np.asarray(x).view(Array) for x in inputs])  # noqa: E731
+        return _Forwarding(called, made)
+
+    for name, value in {"plan": planned_, "inlines": plan.INLINES}.items():
+        object.__setattr__(backend, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            object.__setattr__(backend, name, value)
+
+
+class _Forwarding:
+    """A plan called otherwise."""
+
+    def __init__(self, called: Any, plan: Any) -> None:
+        self.called, self.plan = called, plan
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.called(*inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plan, name)

@@ -170,6 +170,37 @@ def test_an_error_before_the_first_write_leaves_donated_arrays_whole() -> None:
             plan.multiply = kept
 
 
+def test_compile_trains_with_a_plan_of_cupys() -> None:
+    """Through `pg.compile`: a step count and keys that change, dropout, and an error in a call."""
+
+    def step(model: Any, state: Any, x: Any, labels: Any, key: Any) -> Any:
+        def loss(m: Any) -> Any:
+            return nn.cross_entropy(nn.dropout(m(x), 0.5, key=key), labels)
+
+        value, grads = pg.value_and_grad(loss)(model)
+        updates, state = OPTIMIZER.update(grads, state, model)
+        return optim.apply_updates(model, updates), state, value
+
+    x, labels = Training.batch(3)
+    model = nn.MLP.init(pg.random.key(0), (5, 8, 3), dtype="float32")
+    theirs: Any = (model, OPTIMIZER.init(model))
+    with cuda_on_host.compiling():
+        compiled = pg.compile(step, donate=(0, 1))
+        ours: Any = pg.compile(lambda tree: tree)(theirs)
+        for seed in range(5):
+            key = pg.random.key(seed)
+            *ours, loss = compiled(*ours, x, labels, key)
+            *theirs, expected = step(*theirs, x, labels, key)
+            assert abs(float(loss) - float(expected)) < 1e-5
+        assert "captured 1 times" in compiled.report() and compiled.traces == 1
+        plan = compiled.last.plan
+        plan.captures.refused = "a test"
+        plan.functions.clear()
+        with pytest.raises(KeyError) as caught:
+            compiled(*ours, x, labels, pg.random.key(9))
+        assert "donated arrays may be overwritten" in caught.value.__notes__[0]  # the step count comes first
+
+
 @given(st.lists(programs(), min_size=3, max_size=3), st.sampled_from([(), (0, 1, 2)]))
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 def test_programs_and_their_gradients_compute_the_same(some: Any, donate: Any) -> None:

@@ -96,6 +96,9 @@ UFUNCS: dict[str, dict[str, str]] = {
 }
 """By op and by the kinds of its arguments, the expression; {T} is their type, {U} the unsigned one."""
 
+JOINS = ("concat", "stack")
+PIECES = 16
+"""How many arrays a kernel joins at most."""
 _SPECIAL = {"special.erf": "erf", "special.erfc": "erfc", "special.gammaln": "lgamma"}
 
 
@@ -140,6 +143,8 @@ def expression(eq: Any) -> Expression | None:
         return None
     if name in UFUNCS and not eq.params and not (name == "round" and out.dtype.kind in "iu"):
         return _of_ufunc(eq, name)
+    if name in JOINS:
+        return _joined(eq)
     if any(a is None for a in eq.args) and name != "clip":
         return None
     alike = Expression((out.dtype,) * len(eq.args), ())
@@ -187,6 +192,24 @@ def _of_ufunc(eq: Any, name: str) -> Expression | None:
     if name == "pow" and not _is_array(eq.args[1]) and eq.args[1] == 2:
         text = "{0} * {0}"
     return Expression(tuple(dtypes), (text,))
+
+
+def starts(eq: Any) -> list[int]:
+    """Where the pieces of a `concat` or `stack` begin along its axis."""
+    axis = eq.params["axis"]
+    sizes = [1 if eq.op.name == "stack" else a.shape[axis] for a in eq.args]
+    return [sum(sizes[:i]) for i in range(len(sizes))]
+
+
+def _joined(eq: Any) -> Expression | None:
+    """Each element from the piece that its place along the axis, ``{axis}``, lies in."""
+    pieces = len(eq.args)
+    if eq.params.get("axis") is None or pieces > PIECES or any(not hasattr(a, "dtype") for a in eq.args):
+        return None
+    text = f"{{{pieces - 1}}}"
+    for i, begin in reversed(list(enumerate(starts(eq)))[1:]):
+        text = f"{{axis}} < {begin} ? {{{i - 1}}} : {text}"
+    return Expression(tuple([a.dtype for a in eq.args]), (text,))
 
 
 def _fits(a: int, dtype: Any) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from portagrad_cupy.expressions import expression, reduction
+from portagrad_cupy.expressions import JOINS, expression, reduction
 from portagrad_cupy.layout import Layouts
 
 EQUATIONS = 160
@@ -166,6 +166,8 @@ class _Grouping:
                 maker = made.get(self.layouts.root[a])
                 if maker is None:
                     continue
+                if eq.op.name in JOINS:
+                    return False  # another thread has computed it
                 of_row = reduction(maker) is not None or group.of_rows(maker)
                 if of_row and group.kind != "rows":
                     return False  # a column's sum is complete only when all rows have been seen

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from portagrad_cupy.expressions import cast, ctype, expression, literal, reduction
+from portagrad_cupy.expressions import JOINS, cast, ctype, expression, literal, reduction, starts
 from portagrad_cupy.grouping import Group
 from portagrad_cupy.indices import Operand, collapsed, power_of_two, terms
 from portagrad_cupy.layout import Layouts
@@ -77,6 +77,10 @@ class GroupWriter:
         shape = self.group.shape
         for eq in self.group.eqs:
             over = tuple(eq.outs[0].shape) if self.by_row(eq) else shape
+            if eq.op.name in JOINS:
+                for i, (a, begin) in enumerate(zip(eq.args, starts(eq), strict=True)):
+                    self.loads[eq, i] = self.piece(a, begin, eq)
+                continue
             for a in eq.variables():
                 root = self.layouts.root[a]
                 if root not in self.made:
@@ -93,6 +97,14 @@ class GroupWriter:
         rank = len(self.group.shape)
         full = [*strides[:rank], *(0,) * (rank - len(strides))]  # a row's value may lack the last axes
         return Operand(self.memory(self.layouts.root[v]), offset, tuple(full))
+
+    def piece(self, v: Any, begin: int, eq: Any) -> Operand:
+        """What is joined from `begin` on: where the result's first element would be if it were part of it."""
+        offset, strides = self.layouts.steps(v)
+        full, axis = list(strides), eq.params["axis"] % len(eq.outs[0].shape)
+        if eq.op.name == "stack":
+            full.insert(axis, 0)
+        return Operand(self.memory(self.layouts.root[v]), offset - begin * full[axis], tuple(full))
 
     def result(self, out: Any, eq: Any) -> Operand:
         """Results are in C order over the axes that are left."""
@@ -141,6 +153,11 @@ class GroupWriter:
 
     def arguments(self, eq: Any, dtypes: Any) -> list[str]:
         over = tuple(eq.outs[0].shape) if self.by_row(eq) else self.group.shape
+        if eq.op.name in JOINS:
+            return [
+                cast(self.element(self.loads[eq, i]), a.dtype, eq.outs[0].dtype)
+                for i, a in enumerate(eq.args)
+            ]
         found = []
         for a, dtype in zip(eq.args, dtypes, strict=False):
             if hasattr(a, "dtype"):
@@ -150,12 +167,22 @@ class GroupWriter:
                 found.append("" if a is None else literal(a, dtype))
         return found
 
+    def along(self, eq: Any) -> str:
+        """A thread's place along the axis that pieces are joined on."""
+        shape, axis = self.group.shape, eq.params["axis"] % len(eq.outs[0].shape)
+        cut = self.group.split if self.group.kind == "columns" else len(shape) - self.group.split
+        its, variable = (shape[:cut], "r") if axis < cut else (shape[cut:], "j")
+        at = axis if axis < cut else axis - cut
+        unit = [int(a == at) for a in range(len(its))]
+        return "(" + (" + ".join(terms(list(its), unit, variable)) or "0") + ")"
+
     def compute(self, depth: int, eq: Any) -> None:
         written = expression(eq)
         assert written is not None
         args = self.arguments(eq, written.dtypes)
         its = written.dtypes[0]
-        words = {"T": ctype(its), "U": "unsigned long long" if its.itemsize == 8 else "unsigned int"}
+        words = {"axis": self.along(eq)} if eq.op.name in JOINS else {}
+        words |= {"T": ctype(its), "U": "unsigned long long" if its.itemsize == 8 else "unsigned int"}
         for out, text in zip(eq.outs, written.texts, strict=True):
             value = text.format(*args, **words)
             if eq.op.name == "astype":
@@ -176,7 +203,9 @@ class GroupWriter:
             if eq in needed:
                 needed.update(maker for a in eq.variables() for maker in here(a))
         eqs = [eq for eq in self.group.eqs if eq in needed]
-        reads = [(a, self.group.shape) for eq in [*eqs, *totals] for a in eq.variables()]
+        reads = [
+            (a, self.group.shape) for eq in [*eqs, *totals] if eq.op.name not in JOINS for a in eq.variables()
+        ]
         for key in dict.fromkeys(reads):
             if self.layouts.root[key[0]] not in self.made:
                 self.load(depth, key)
@@ -224,7 +253,7 @@ class GroupWriter:
         self.line(1, "const bool live = r < n;")
         self.line(1, "if (!live) r = n - 1;  // the others in the block still need this thread")
         for key in self.loads:
-            if key[1] != self.group.shape:
+            if isinstance(key[1], tuple) and key[1] != self.group.shape:
                 self.load(1, key)
         for phase in range(last + 1):
             for eq in row_eqs:
