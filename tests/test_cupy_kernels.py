@@ -163,7 +163,16 @@ def reductions() -> tuple[Any, Any, list[Any]]:
             out.append(pg.grad(lambda x: pg.sum(pg.nn.layer_norm(x) ** 3))(x))
         return out
 
-    return (*planned(f, *given), given)
+    with np.errstate(all="ignore"):
+        return (*planned(f, *given), given)
+
+
+def test_what_does_not_fit_an_int_is_counted_in_long_long() -> None:
+    """No array of that size is made: the operands say it."""
+    writer, operand = adapter().writer, adapter().indices.Operand
+    assert writer._index([operand("m0", 0, (40000, 1))], (40000, 40000)) == "int"
+    assert writer._index([operand("m0", 0, (50000, 1))], (50000, 50000)) == "long long"
+    assert writer._index([operand("m0", 1 << 31, (1,))], (4,)) == "long long"
 
 
 @compiler

@@ -52,18 +52,17 @@ class Product(NamedTuple):
 
 
 def product(eq: Any, layouts: Layouts) -> Product | None:
-    """A `matmul` as cuBLAS takes it; None where it does not."""
-    if eq.op.name != "matmul" or eq.params or not all(hasattr(a, "dtype") for a in eq.args):
+    """A `matmul` or `tensordot` as cuBLAS takes it; None where it does not."""
+    if eq.op.name not in ("matmul", "tensordot") or not all(hasattr(a, "dtype") for a in eq.args):
         return None
     (x, y), out = eq.args, eq.outs[0]
     if f"{out.dtype.kind}{out.dtype.itemsize}" not in _LETTERS or not x.dtype == y.dtype == out.dtype:
         return None
-    (m, k), n = (x.shape[-2:] if len(x.shape) > 1 else (1, *x.shape)), y.shape[-1] if len(y.shape) > 1 else 1
+    rows, inner1, inner2, columns, batch = _axes(eq)
+    m, k, n = (math.prod(v.shape[a] for a in axes) for v, axes in ((x, rows), (x, inner1), (y, columns)))
     if not math.prod(out.shape) or not k:
         return None
-    batch = tuple(out.shape[: len(out.shape) - (len(x.shape) > 1) - (len(y.shape) > 1)])
-    a = _matrix(x, layouts, batch, (m, k), 0)
-    b = _matrix(y, layouts, batch, (k, n), -1)
+    a, b = _matrix(x, layouts, batch, rows, inner1), _matrix(y, layouts, batch, inner2, columns)
     if a is None or b is None:
         return None
     count = math.prod(batch)
@@ -72,26 +71,46 @@ def product(eq: Any, layouts: Layouts) -> Product | None:
     return Product(count, m, n, k, a, b)
 
 
+def _axes(eq: Any) -> tuple[list[int], list[int], list[int], list[int], tuple[int, ...]]:
+    """Axes: rows of the first, what is summed over in either, columns of the second; the batch's shape."""
+    (x, y), out = eq.args, eq.outs[0]
+    first, second = len(x.shape), len(y.shape)
+    if eq.op.name == "matmul":
+        rows, columns = [first - 2] * (first > 1), [second - 1] * (second > 1)
+        batch = tuple(out.shape[: len(out.shape) - len(rows) - len(columns)])
+        return rows, [first - 1], [max(0, second - 2)], columns, batch
+    axes = eq.params["axes"]
+    if isinstance(axes, int):
+        inner1, inner2 = list(range(first - axes, first)), list(range(axes))
+    else:
+        inner1, inner2 = [a % first for a in axes[0]], [a % second for a in axes[1]]
+    rows = [a for a in range(first) if a not in inner1]
+    return rows, inner1, inner2, [a for a in range(second) if a not in inner2], ()
+
+
 def _matrix(
-    v: Any, layouts: Layouts, batch: tuple[int, ...], shape: tuple[int, int], new: int
+    v: Any, layouts: Layouts, batch: tuple[int, ...], row_axes: list[int], column_axes: list[int]
 ) -> Matrix | None:
-    """An operand of one or more axes; a vector gets the axis `new`, the first or the last."""
+    """An operand, whose other axes are the batch's last; None where its axes are no one step apart."""
     offset, strides = layouts.steps(v)
-    last = list(strides[-2:])
-    if len(v.shape) == 1:
-        last.insert(0 if new == 0 else 1, 0)
-    ahead = len(batch) - len(v.shape[:-2])
-    its = [0] * ahead + [0 if n == 1 else s for n, s in zip(v.shape[:-2], strides, strict=False)]
-    lengths, (apart,) = collapsed(batch, [its])
-    if len(lengths) > 1:
-        return None
-    (rows, columns), (by_row, by_column) = shape, last
+    others = len(v.shape) - len(row_axes) - len(column_axes)
+    its = [0 if n == 1 else s for n, s in zip(v.shape[:others], strides, strict=False)]
+    steps = []
+    for lengths, apart in (
+        (batch, [0] * (len(batch) - others) + its),
+        *[([v.shape[a] for a in axes], [strides[a] for a in axes]) for axes in (row_axes, column_axes)],
+    ):
+        joined, (step,) = collapsed(tuple(lengths), [apart])
+        if len(joined) > 1:
+            return None
+        steps.append((math.prod(lengths), *(step or [0])))
+    (_, next_one), (rows, by_row), (columns, by_column) = steps
     for transposed, long, step, unit, count in (
         (False, columns, by_row, by_column, rows),
         (True, rows, by_column, by_row, columns),
     ):
         if (unit == 1 or long == 1) and (step >= long or count == 1):
-            return Matrix(offset, transposed, step if count > 1 else long, *(apart or [0]))
+            return Matrix(offset, transposed, step if count > 1 else long, next_one)
     return None
 
 

@@ -52,6 +52,7 @@ class GroupWriter:
         self.inner = collapsed(group.shape[cut:], [o.strides[cut:] for o in every])
         for i, o in enumerate(every):
             o.outer, o.inner = self.outer[1][i], self.inner[1][i]
+        self.index = _index(every, group.shape)
         self.blocks = self.lay_out()
         {"flat": self.flat, "rows": self.by_rows, "columns": self.by_columns}[group.kind]()
 
@@ -234,7 +235,7 @@ class GroupWriter:
         self.line(depth, f"const {ctype(out.dtype)} {self.name(out)} = {value};")
 
     def flat(self) -> None:
-        index = _index(self.rows)
+        index = self.index
         self.line(0, f"for ({index} r = ({index})block * PG_THREADS + threadIdx.x; r < n; ")
         self.lines[-1] += f"r += ({index})blocks * PG_THREADS) {{"
         self.pass_over(1, list(self.made), [], list(self.stores))
@@ -242,7 +243,7 @@ class GroupWriter:
 
     def by_rows(self) -> None:
         """One reduction after the other, each with what it needs computed anew from what is in memory."""
-        index, lanes, length = _index(self.rows), self.lanes, self.length
+        index, lanes, length = self.index, self.lanes, self.length
         high, last = THREADS // lanes, max(self.phase.values())
         row_eqs = [eq for eq in self.group.eqs if self.by_row(eq)]
         full = [out for out, eq in self.made.items() if reduction(eq) is None and not self.by_row(eq)]
@@ -271,7 +272,7 @@ class GroupWriter:
             for eq in totals:
                 self.start(1, eq)
             if wanted or totals:
-                self.line(1, f"for (int j = lane; live && j < {length}; j += {lanes}) {{")
+                self.line(1, f"for ({index} j = lane; live && j < {length}; j += {lanes}) {{")
                 self.pass_over(2, wanted, totals, here)
                 self.line(1, "}")
             for eq in totals:
@@ -287,7 +288,7 @@ class GroupWriter:
         self.line(0, "}")
 
     def by_columns(self) -> None:
-        index, lanes, high = _index(self.rows), self.lanes, THREADS // self.lanes
+        index, lanes, high = self.index, self.lanes, THREADS // self.lanes
         tiles, length = -(-self.length // lanes), self.length
         totals = [eq for eq in self.group.eqs if reduction(eq) is not None]
         values = [out for out, eq in self.made.items() if reduction(eq) is None]
@@ -298,7 +299,7 @@ class GroupWriter:
         self.line(0, f"const int x = (int)block % {tiles} * {lanes} + threadIdx.x % {lanes};")
         self.line(0, f"const int y = threadIdx.x / {lanes}, split = {split};")
         self.line(0, f"const bool inside = x < {length};")
-        self.line(0, f"const int j = inside ? x : {length - 1};")
+        self.line(0, f"const {index} j = inside ? x : {length - 1};")
         for eq in totals:
             self.start(0, eq)
         self.line(0, f"for ({index} r = split * {high} + y; inside && r < n; r += {splits * high}) {{")
@@ -344,14 +345,15 @@ class GroupWriter:
             for m, t in zip(self.slots.values(), self.types, strict=True)
         ]
         given += [f"{_scratch_type(s)}* {f's{i}'}" for i, s in enumerate(self.scratch)]
-        given += [f"const {_index(self.rows)} n", "const unsigned int block", "const unsigned int blocks"]
+        given += [f"const {self.index} n", "const unsigned int block", "const unsigned int blocks"]
         head = f"__device__ __forceinline__ void {name}({', '.join(given)}) {{"
         return "\n".join([head, *self.lines, "}"])
 
 
-def _index(n: int) -> str:
-    """The type that counts so far, with room for one more step of all threads."""
-    return "int" if n < 2**31 - 2 * BLOCKS * THREADS else "long long"
+def _index(operands: list[Operand], shape: tuple[int, ...]) -> str:
+    """The type that counts elements: one that the last place of every operand fits in, and one more step."""
+    last = [o.offset + sum((n - 1) * abs(s) for n, s in zip(shape, o.strides, strict=True)) for o in operands]
+    return "int" if max(*last, math.prod(shape), 0) < 2**31 - 2 * BLOCKS * THREADS else "long long"
 
 
 def _scratch_type(scratch: Scratch) -> str:
