@@ -207,9 +207,10 @@ def nvrtc() -> Any:
 
 
 def ptx(library: Any, source: str) -> str:
-    """What NVRTC makes of a source, with the options that CuPy is given."""
+    """What NVRTC makes of a source, with the options that CuPy is given and those that it adds."""
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
-    given = [*adapter().planner.OPTIONS, "--gpu-architecture=compute_80", "-w"]
+    added = ("-ftz=true", "--device-as-default-execution-space", "-arch=compute_80", "-w")
+    given = [*adapter().planner.OPTIONS, *added]
     options = (ctypes.c_char_p * len(given))(*[option.encode() for option in given])
     assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"plan.cu", 0, None, None) == 0
     status = library.nvrtcCompileProgram(program, len(given), options)

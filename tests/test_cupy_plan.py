@@ -130,6 +130,14 @@ def test_what_cannot_be_captured_is_launched_and_the_report_says_why() -> None:
     assert plan.captures.launched == 0
 
 
+def test_with_blocking_launches_nothing_is_captured(monkeypatch: Any) -> None:
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+    _, plan = planned(lambda x: pg.sin(x), np.ones(3))
+    for _ in range(3):
+        plan(*arrays(np.ones(3)))
+    assert "CUDA_LAUNCH_BLOCKING" in plan.report["CUDA graph"] and plan.captures.launched == 0
+
+
 def test_a_call_on_another_stream_waits_for_the_last_one() -> None:
     training = Training()
     batch = arrays(*Training.batch(1))
@@ -165,6 +173,10 @@ def test_an_error_before_the_first_write_leaves_donated_arrays_whole() -> None:
         with pytest.raises(RuntimeError, match="no") as caught:
             plan(*training.state, *batch)
         assert plan.intact(caught.value) is intact
+        assert (
+            "of the plan: " in caught.value.__notes__[0]
+            and "at test_cupy_plan.py:" in caught.value.__notes__[0]
+        )
         plan.functions.update(before)
         if name is None:
             plan.multiply = kept
@@ -198,7 +210,7 @@ def test_compile_trains_with_a_plan_of_cupys() -> None:
         plan.functions.clear()
         with pytest.raises(KeyError) as caught:
             compiled(*ours, x, labels, pg.random.key(9))
-        assert "donated arrays may be overwritten" in caught.value.__notes__[0]  # the step count comes first
+        assert "donated arrays may be overwritten" in caught.value.__notes__[-1]  # the step count comes first
 
 
 @given(st.lists(programs(), min_size=3, max_size=3), st.sampled_from([(), (0, 1, 2)]))

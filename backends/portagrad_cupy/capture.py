@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -51,6 +52,8 @@ class Captures:
         self.copies: dict[int, Any] = {}
         self.last: list[int] | None = None
         self.refused: str | None = None
+        if os.environ.get("CUDA_LAUNCH_BLOCKING") == "1":
+            self.refused = "CUDA_LAUNCH_BLOCKING is set, so that an error is one of the step that raises it"
         self.captured = self.launched = self.executed = 0
 
     def run(self, inputs: list[Any]) -> list[Any]:

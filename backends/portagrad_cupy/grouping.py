@@ -41,6 +41,12 @@ class Group:
         self.needs: set[Group] = set()
         self.reads: set[Any] = set()
 
+    def __str__(self) -> str:
+        """Its ops and where they were called, for whoever looks for an error in generated source."""
+        ops = ", ".join(dict.fromkeys(eq.op.name for eq in self.eqs))
+        lines = ", ".join(dict.fromkeys(eq.line for eq in self.eqs if eq.line))
+        return f"{self.kind} {list(self.shape)}: {ops}{f' at {lines}' if lines else ''}"
+
     def made(self) -> Iterator[Any]:
         return (out for eq in self.eqs for out in eq.outs)
 

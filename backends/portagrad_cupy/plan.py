@@ -106,19 +106,26 @@ class Plan:
             for i, (step, drops) in enumerate(zip(plan.steps, plan.drops, strict=True)):
                 if i == plan.first_write:
                     self.begin_writing()
-                match step:
-                    case Launch():
-                        args = tuple([values[s] for s in step.slots])
-                        self.functions[step.name]((step.blocks,), (THREADS,), args)
-                    case Multiply():
-                        self.multiply(step, values)
-                    case Copy():
-                        cupy.copyto(values[step.target], values[step.source])
-                    case Call():
-                        self.call(step, values)
+                try:
+                    self.step(step, values)
+                except Exception as error:
+                    error.add_note(f"step {i + 1} of {len(plan.steps)} of the plan: {step}")
+                    raise
                 for slot in drops:
                     values[slot] = None
         return values
+
+    def step(self, step: Launch | Multiply | Call | Copy, values: list[Any]) -> None:
+        match step:
+            case Launch():
+                args = tuple([values[s] for s in step.slots])
+                self.functions[step.name]((step.blocks,), (THREADS,), args)
+            case Multiply():
+                self.multiply(step, values)
+            case Copy():
+                cupy.copyto(values[step.target], values[step.source])
+            case Call():
+                self.call(step, values)
 
     def multiply(self, step: Multiply, values: list[Any]) -> None:
         x, y, out = (values[s] for s in step.slots)

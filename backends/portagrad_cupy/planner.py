@@ -18,7 +18,7 @@ from portagrad_cupy.layout import Layouts
 from portagrad_cupy.memory import Arena
 from portagrad_cupy.writer import POINTERS, PREAMBLE, THREADS, GroupWriter
 
-OPTIONS = ("--std=c++17", "--fmad=false")
+OPTIONS = ("-std=c++17", "--fmad=false")
 """For NVRTC. Products and sums are not contracted, so that results are the eager ones."""
 
 
@@ -31,6 +31,9 @@ class Launch:
     slots: list[int]
     groups: list[Group]
 
+    def __str__(self) -> str:
+        return "; ".join([f"kernel {self.name}", *map(str, self.groups)])
+
 
 @dataclass
 class Multiply:
@@ -40,6 +43,9 @@ class Multiply:
     eq: Any
     slots: tuple[int, int, int]
 
+    def __str__(self) -> str:
+        return f"{self.eq.op.name} by cuBLAS at {self.eq.line}: {self.product}"
+
 
 @dataclass
 class Call:
@@ -48,6 +54,9 @@ class Call:
     eq: Any
     run: Any
     slots: list[int]
+
+    def __str__(self) -> str:
+        return f"{self.eq.op.name} by CuPy at {self.eq.line}"
 
 
 @dataclass
@@ -241,6 +250,7 @@ class Planner:
                     args.append(given(slot, ctype(dtype)))
                 written.add(slot)
             args += [str(writer.rows), f"blockIdx.x - {before}u", f"{writer.blocks}u"]
+            calls.append(f"  // {group}")
             calls.append(f"  if (blockIdx.x < {before + writer.blocks}u) return {name}({', '.join(args)});")
             before += writer.blocks
         name = f"launch{len(self.kernels)}"
