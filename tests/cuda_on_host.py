@@ -36,6 +36,7 @@ PARTS = (
     "indices",
     "layout",
     "grouping",
+    "accesses",
     "writer",
     "memory",
     "blas",

@@ -168,11 +168,14 @@ def reductions() -> tuple[Any, Any, list[Any]]:
 
 
 def test_what_does_not_fit_an_int_is_counted_in_long_long() -> None:
-    """No array of that size is made: the operands say it."""
-    writer, operand = adapter().writer, adapter().indices.Operand
-    assert writer._index([operand("m0", 0, (40000, 1))], (40000, 40000)) == "int"
-    assert writer._index([operand("m0", 0, (50000, 1))], (50000, 50000)) == "long long"
-    assert writer._index([operand("m0", 1 << 31, (1,))], (4,)) == "long long"
+    """No array of that size is made: the shapes say it."""
+    grouping, graph = adapter().grouping, planned(lambda x: x + 1, np.ones((2, 2)))[0]
+    for n, counted in ((40000, "int"), (50000, "long long")):
+        for v in (*graph.inputs, *graph.outputs):
+            v.shape = (n, n)
+        group = grouping.Group("flat", (n, n), 0, graph.equations[0], 0)
+        writer = adapter().writer.GroupWriter(group, adapter().layout.Layouts(graph), id, {*graph.outputs})
+        assert f"for ({counted} r" in writer.function("f")
 
 
 @compiler

@@ -13,6 +13,10 @@ class Operand:
         self.outer: list[int] = []
         self.inner: list[int] = []
 
+    def reach(self, shape: tuple[int, ...]) -> int:
+        """Past which place in memory no thread reads or writes."""
+        return 1 + self.offset + sum((n - 1) * abs(s) for n, s in zip(shape, self.strides, strict=True))
+
 
 def power_of_two(n: int) -> int:
     """The least that is not below `n`."""
