@@ -32,17 +32,8 @@ from portagrad.transforms.graph import record
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 PARTS = (
-    "expressions",
-    "indices",
-    "layout",
-    "grouping",
-    "accesses",
-    "writer",
-    "memory",
-    "blas",
-    "planner",
-    "capture",
-    "plan",
+    *("expressions", "indices", "layout", "grouping", "accesses", "writer", "memory", "blas", "kernel"),
+    *("planner", "capture", "plan"),
 )
 
 

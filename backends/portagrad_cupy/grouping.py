@@ -143,8 +143,8 @@ class _Grouping:
         for group in self.groups:
             if a in group.needs or b in group.needs:
                 group.needs = (group.needs - {a, b}) | {both}
-        for readers in self.readers.values():
-            readers.pop(a, None)
+        for root in {root for eq in a.eqs for root in self.roots(eq)}:
+            self.readers[root].pop(a, None)
         return both
 
     def reaches(self, start: Iterable[Group], goal: Group) -> bool:

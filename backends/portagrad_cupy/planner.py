@@ -12,8 +12,8 @@ import cupy
 import numpy
 
 from portagrad_cupy.blas import Product, product
-from portagrad_cupy.expressions import ctype
 from portagrad_cupy.grouping import Group, schedule
+from portagrad_cupy.kernel import Kernel, Part
 from portagrad_cupy.layout import Layouts
 from portagrad_cupy.memory import Arena
 from portagrad_cupy.writer import POINTERS, PREAMBLE, THREADS, GroupWriter
@@ -216,18 +216,8 @@ class Planner:
 
     def launch(self, groups: list[Group]) -> list[tuple[int, int]]:
         """The kernel of groups that do not wait for each other; returns the scratch it takes."""
-        slots: list[int] = []
-        types: list[str] = []
-        written: set[int] = set()
+        kernel = Kernel(f"launch{len(self.kernels)}")
         places: list[tuple[int, int]] = []
-        calls: list[str] = []
-        before = 0
-
-        def given(slot: int, type_: str) -> str:
-            if slot not in slots:
-                slots.append(slot)
-                types.append(type_)
-            return f"a{slots.index(slot)}"
 
         def where(root: Any) -> int:
             return self.store(root) if root in self.made_in else self.plan.slot[root]
@@ -236,32 +226,20 @@ class Planner:
             writer = GroupWriter(group, self.layouts, where, self.kept)
             text = writer.function("NAME")
             name = self.functions.setdefault(text, f"group{len(self.functions)}")
-            args = [given(s, t) for s, t in zip(writer.slots, writer.types, strict=True)]
-            written |= {s for s, m in writer.slots.items() if m in writer.stored}
+            args = [kernel.argument(s, t) for s, t in zip(writer.slots, writer.types, strict=True)]
+            kernel.written |= {s for s, m in writer.slots.items() if m in writer.stored}
             for s in writer.scratch:
                 if s.dtype == "counter":
                     slot = self.plan.new_slot()
                     self.plan.zeros[slot] = s.size
-                    args.append(given(slot, "unsigned int"))
                 else:
-                    dtype = numpy.dtype(s.dtype)
-                    slot, place = self.taken(dtype, (s.size,))
+                    slot, place = self.taken(numpy.dtype(s.dtype), (s.size,))
                     places.append(place)
-                    args.append(given(slot, ctype(dtype)))
-                written.add(slot)
-            args += [str(writer.rows), f"blockIdx.x - {before}u", f"{writer.blocks}u"]
-            calls.append(f"  // {group}")
-            calls.append(f"  if (blockIdx.x < {before + writer.blocks}u) return {name}({', '.join(args)});")
-            before += writer.blocks
-        name = f"launch{len(self.kernels)}"
-        parameters = ", ".join(
-            f"{'' if s in written else 'const '}{t}* __restrict__ a{i}"
-            for i, (s, t) in enumerate(zip(slots, types, strict=True))
-        )
-        bounds = "__launch_bounds__(PG_THREADS)"
-        head = f'extern "C" __global__ void {bounds} {name}({parameters}) {{'
-        self.kernels.append("\n".join([head, *calls, "}"]))
-        self.plan.steps.append(Launch(name, before, slots, groups))
+                args.append(kernel.argument(slot, s.ctype))
+                kernel.written.add(slot)
+            kernel.add(Part(name, args, writer.rows, writer.blocks, str(group)), writer.parameters())
+        self.kernels.append(kernel.text())
+        self.plan.steps.append(Launch(kernel.name, kernel.blocks, list(kernel.slots), groups))
         return places
 
     def finish(self) -> None:

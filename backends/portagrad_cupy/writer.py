@@ -29,6 +29,10 @@ class Scratch(NamedTuple):
     dtype: str
     size: int
 
+    @property
+    def ctype(self) -> str:
+        return "unsigned int" if self.dtype == "counter" else ctype(numpy.dtype(self.dtype))
+
 
 class GroupWriter(Accesses):
     """Writes a group's function; `slot` and `kept` as for `Accesses`."""
@@ -256,17 +260,16 @@ class GroupWriter(Accesses):
             assert found is not None
             self.line(0, f"{names[eq]} = pg_stacked<{self.lanes}>({names[eq]}, {found.functor}());")
 
-    def function(self, name: str) -> str:
-        """The device function."""
+    def parameters(self) -> list[str]:
+        """Of the device function: memories, scratch, and which part of the whole a block does."""
         given = [
             f"{'' if m in self.stored else 'const '}{t}* __restrict__ {m}"
             for m, t in zip(self.slots.values(), self.types, strict=True)
         ]
-        given += [f"{_scratch_type(s)}* {f's{i}'}" for i, s in enumerate(self.scratch)]
-        given += [f"const {self.index} n", "const unsigned int block", "const unsigned int blocks"]
-        head = f"__device__ __forceinline__ void {name}({', '.join(given)}) {{"
+        given += [f"{s.ctype}* s{i}" for i, s in enumerate(self.scratch)]
+        return [*given, f"{self.index} n", "unsigned int block", "unsigned int blocks"]
+
+    def function(self, name: str) -> str:
+        """The device function."""
+        head = f"__device__ __forceinline__ void {name}({', '.join(self.parameters())}) {{"
         return "\n".join([head, *self.lines, "}"])
-
-
-def _scratch_type(scratch: Scratch) -> str:
-    return "unsigned int" if scratch.dtype == "counter" else ctype(numpy.dtype(scratch.dtype))
