@@ -237,6 +237,70 @@ def test_programs_and_their_gradients_compute_the_same(some: Any, donate: Any) -
             np.testing.assert_allclose(mine, its, rtol=1e-11, atol=1e-12)
 
 
+SHAPES = ((70, 33), (33,), (70, 1), (1,), (2, 5, 33), (40, 1, 3), ())
+STEPS = (
+    "tanh",
+    "abs",
+    "add",
+    "multiply",
+    "maximum",
+    "sum",
+    "mean",
+    "max",
+    "flat",
+    "part",
+    "turned",
+    "joined",
+)
+
+
+def many_shapes(choices: Any, inputs: Any) -> list[Any]:
+    """A program over values of any shape, as pairs of a step and two numbers that choose what it takes."""
+    values = list(inputs)
+    for name, i, j in choices:
+        a, b = values[-1 - i % len(values)], values[-1 - j % len(values)]
+        try:
+            shape = np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            b = pg.sum(b) * 0.1
+        else:
+            b = b if np.prod(shape) < 10_000 else pg.max(b)
+        axis = j % a.ndim if a.ndim else None
+        if name in ("tanh", "abs"):
+            y = getattr(pg, name)(a)
+        elif name in ("add", "multiply", "maximum"):
+            y = getattr(pg, name)(a, b)
+        elif name in ("sum", "mean", "max"):
+            y = getattr(pg, name)(a, axis=None if i == 9 else axis, keepdims=j % 3 > 0)
+            y = a - y if j % 3 == 1 else y
+        elif name == "flat":
+            y = pg.reshape(a, (-1,))[::-1]
+        elif name == "part":
+            y = a[..., 1:] if a.ndim and a.shape[-1] > 1 else a + 1.0
+        elif name == "turned":
+            y = pg.permute_dims(a, tuple(range(a.ndim))[::-1])
+        else:
+            y = pg.concat([a, 0.5 * a], axis=axis) if a.ndim and np.prod(a.shape) < 5_000 else -a
+        values.append(y)
+    return values[len(inputs) :]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 9)), min_size=15, max_size=40
+    )
+)
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+def test_programs_over_many_shapes_compute_the_same(choices: Any) -> None:
+    rng = np.random.default_rng(0)
+    x = [rng.uniform(-1, 1, shape) for shape in SHAPES]
+    graph, plan = planned(lambda *xs: many_shapes(choices, xs), *x)
+    expected = graph.run(x)
+    for _ in range(2):
+        for mine, its in zip(plan(*arrays(*x)), expected, strict=True):
+            np.testing.assert_allclose(mine, its, rtol=1e-10, atol=1e-10)
+
+
 @given(st.lists(st.tuples(st.integers(0, 3000), st.booleans()), max_size=40))
 def test_no_two_values_share_bytes_while_both_are_needed(asked: Any) -> None:
     arena = adapter().memory.Arena()
