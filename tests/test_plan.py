@@ -86,7 +86,7 @@ def test_blocks_need_little_memory_and_allocate_nothing(numba: bool) -> None:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        out = compiled(given)
+        compiled(given)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -21,13 +21,12 @@ from portagrad.transforms.tree import any_traced, flatten, is_array, tree_map, u
 _ARRAY = object()  # where a result has an array
 
 
-class _Call:
+class Call:
     """One call of such a function: an op made for it, whose arrays are the leaves of the arguments."""
 
-    def __init__(self, name: str, f: Callable[..., Any], args: Any) -> None:
+    def __init__(self, name: str, args: Any) -> None:
         leaves, self.structure = flatten(args)
         self.name = name
-        self.f = f
         self.where = [i for i, x in enumerate(leaves) if is_array(x)]
         self.leaves = [None if is_array(x) else x for x in leaves]  # what is kept must not keep the arguments
         self.results: tuple[Any, list[Any]] = (None, [])
@@ -45,10 +44,14 @@ class _Call:
 
         def on_arrays(*arrays: Any, xp: Any = None) -> tuple[Any, ...]:
             outs, structure = flatten(f(*self.arguments(arrays)))
-            self.results = structure, [_ARRAY if is_array(x) else x for x in outs]
+            self.expect(structure, outs)
             return tuple([bare(x) for x in outs if is_array(x)])
 
         return on_arrays
+
+    def expect(self, structure: Any, leaves: Any) -> None:
+        """Note what the result is like: its structure, and its leaves that are no arrays."""
+        self.results = structure, [_ARRAY if is_array(x) else x for x in leaves]
 
     def result(self, arrays: Any) -> Any:
         """A tree like the result, these in the places of its arrays."""
@@ -138,7 +141,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def checkpointed(*args: Any) -> Any:
-        call = _Call(f"checkpoint({_name(f)})", f, args)
+        call = Call(f"checkpoint({_name(f)})", args)
         forward = call.flat(f)
 
         def pull(g: Any, leaves: Any) -> Any:
@@ -206,7 +209,7 @@ class custom_vjp:
         if self.forward is None or self.backward is None:
             raise Error(f"{name}: no rule yet; call {name}.defvjp(forward, backward) first")
         rule, back = self.forward, self.backward
-        call = _Call(name, self.f, args)
+        call = Call(name, args)
         if not any(isinstance(x, Tensor) and x.trace is not CONSTANT for x in call.arrays):
             return self.f(*args)
         residuals: list[Any] = []
@@ -278,7 +281,7 @@ class custom_jvp:
         rule = self.rule
         if rule is None:
             raise Error(f"{name}: no rule yet; call {name}.defjvp(rule) first")
-        call = _Call(name, self.f, args)
+        call = Call(name, args)
 
         def moved(leaves: Any, ts: Any) -> tuple[Any, ...]:
             ys, dys = (flatten(part)[0] for part in rule(call.arguments(leaves), call.arguments(ts)))
