@@ -213,6 +213,7 @@ class Plan:
         self.run = planner.finish()
         self.source = planner.source
         self.loops = planner.sources
+        self.blocks = planner.blocked
         self.first_write = planner.first_write
         calls = sum(not step.loop for step in planner.steps)
         nests = sum(len(step.nests) for step in planner.steps) - len(planner.blocked)

@@ -7,10 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from portagrad.backend import KIND
+from portagrad.kernel import namespace
 from portagrad.op import TABLE
+from portagrad.ops.manipulation import broadcast_shapes
 from portagrad.tensor import bare
 from portagrad.trace import Traced, evaluate
 from portagrad.transforms.equations import Constant, Equation, Graph, Variable
+from portagrad.transforms.gradient import array
 from portagrad.transforms.tree import is_array
 
 FOLDED_SIZE = 1 << 16
@@ -100,6 +103,43 @@ def fold_constants(graph: Graph) -> Graph:
     return rewritten(graph, rule)
 
 
+def spread_constants(graph: Graph) -> Graph:
+    """Constants that are one number throughout, such as the cotangent of a sum, as that number.
+
+    Only where an elementwise op takes its shape from its other arguments, all of one dtype.
+    """
+    numbers: dict[Constant, Any] = {}
+
+    def number(a: Constant) -> Any:
+        if a not in numbers:
+            numbers[a] = _number(a)
+        return numbers[a]
+
+    def rule(eq: Equation, makers: Any) -> Any:
+        if eq.op.batch != "pointwise" or len({v.dtype for v in eq.variables()}) > 1:
+            return eq
+        args = list(eq.args)
+        for i, a in enumerate(args):
+            others = [v.shape for v in (*args[:i], *args[i + 1 :]) if isinstance(v, Variable)]
+            if not isinstance(a, Constant) or not a.shape or not others:
+                continue
+            if broadcast_shapes(*others) == eq.outs[0].shape and number(a) is not None:
+                args[i] = number(a)
+        return _with_args(eq, tuple(args))
+
+    return rewritten(graph, rule)
+
+
+def _number(a: Constant) -> Constant | None:
+    """The one number of a constant; None if it has several, or one whose sign a comparison does not tell."""
+    if not _size(a) or KIND[a.dtype] != 1:
+        return None
+    first = a.value[(0,) * len(a.shape)]
+    xp = namespace(a.value)
+    alike = bool(first != 0) and bool(xp.all(a.value == first))
+    return Constant(array(first), a.device) if alike else None
+
+
 def _size(v: Variable) -> int:
     size = 1
     for n in v.shape:
@@ -131,6 +171,8 @@ def _simpler(eq: Equation, makers: dict[Variable, Any]) -> Any:
         for x, other in (args, args[::-1]):
             if same(x) and _is(other, 1):
                 return x
+            if same(x) and isinstance(other, Constant) and _is(other, -1):
+                return replace(eq, op=TABLE["negative"], args=(x,), params={})
     if name in ("divide", "pow") and not _is_complex(out) and same(args[0]) and _is(args[1], 1):
         return args[0]
     if name == "subtract" and same(args[0]) and _is(args[1], 0):
@@ -208,6 +250,7 @@ _SHARING = {
 }
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    spread_constants,
     simplify,
     fold_constants,
     common_subexpressions,
