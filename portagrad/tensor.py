@@ -173,6 +173,11 @@ class Tensor(Traced):
         if new.shape != self.shape:
             raise ValueError(f"in-place result has shape {tuple(new.shape)}, the tensor {tuple(self.shape)}")
         if new.dtype != self.dtype:
+            if _rank(new) > _rank(self):
+                raise TypeError(
+                    f"in-place result is {new.dtype}, which {self.dtype} does not hold; "
+                    f"write x = x + y instead of x += y, or cast first"
+                )
             new = apply(TABLE["astype"], (new,), {"dtype": self.dtype, "copy": True})
         self.trace.rebind(self, new)
         return self
@@ -289,6 +294,13 @@ def backend_of(x: Any) -> Backend:
 def kind(x: Any) -> int:
     """0 for integers and booleans, 1 for real floating, 2 for complex arrays."""
     return KIND[x.dtype]
+
+
+def _rank(x: Any) -> int:
+    """Of a tensor's dtype among the kinds, each of which holds those before it."""
+    isdtype = backend_of(x).xp.isdtype
+    kinds = ("bool", "unsigned integer", "signed integer", "real floating", "complex floating")
+    return next((i for i, kind in enumerate(kinds) if isdtype(x.dtype, kind)), len(kinds))
 
 
 def describe(x: Any) -> str:
