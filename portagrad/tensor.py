@@ -43,6 +43,8 @@ NUMPY_ATTRIBUTES = (
     *("sum", "swapaxes", "take", "tolist", "transpose", "var"),
 )
 """What NumPy's arrays have and the standard's need not."""
+VERSIONS = (None, "2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+"""Of the standard; each holds those before it."""
 UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
 
 
@@ -121,6 +123,8 @@ class Tensor(Traced):
         """The array-API namespace of tensors on this tensor's library."""
         from portagrad.namespace import namespace_on  # the namespace is built from tensors
 
+        if api_version not in VERSIONS:
+            raise ValueError(f"__array_namespace__: api_version is {api_version!r}; known are {VERSIONS[1:]}")
         return namespace_on(backend_of(self))
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
@@ -240,7 +244,7 @@ class Tensor(Traced):
         return self.shape[0]
 
     def __iter__(self) -> Any:
-        return iter([self[i] for i in range(len(self))])
+        return iter([self[i, ...] for i in range(len(self))])
 
     def __repr__(self) -> str:
         label = "" if self.trace is CONSTANT else f", {type(self.trace).__name__} {self.trace.level}"
