@@ -10,7 +10,7 @@ from typing import Any
 from portagrad.backend import Backend
 from portagrad.device import Device, current_device, device
 from portagrad.docstring import described
-from portagrad.errors import BackendUnavailableError
+from portagrad.errors import BackendUnavailableError, note_call
 from portagrad.indexed import apply_at
 from portagrad.kernel import raw_namespace
 from portagrad.op import TABLE, define
@@ -35,6 +35,20 @@ def function(name: str) -> Callable[..., Any]:
     """The public function of an op: dispatches on its arguments, raw in and raw out."""
     op = TABLE[name]
     return public(op, apply_at if "key" in op.params and op.name != "indexed" else apply)
+
+
+def _noted(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is no op, whose exceptions name it as those of ops do."""
+
+    @functools.wraps(call)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except Exception as error:
+            note_call(error, call.__name__, [a for a in args if not isinstance(a, Namespace)], kwargs)
+            raise
+
+    return noted
 
 
 class Namespace:
@@ -74,7 +88,8 @@ class Namespace:
             return _creation(self.prefix + name, make, lambda d: _native(self.backend, d), hold)
         if not self.prefix and name in EXTENSIONS:
             return Namespace(self.backend, f"{name}.")
-        found = getattr(getattr(self.backend.xp, self.prefix[:-1]) if self.prefix else self.backend.xp, name)
+        space = getattr(self.backend.xp, self.prefix[:-1]) if self.prefix else self.backend.xp
+        found = self.backend.kernels.get(self.prefix + name) or getattr(space, name)
         if name in DTYPE_FUNCTIONS:
             return _on_raw(name, found)
         if not callable(found) or isinstance(found, type) or name.startswith("__"):
@@ -88,6 +103,7 @@ class Namespace:
     broadcast_shapes = staticmethod(broadcast_shapes)
     hold = staticmethod(hold)
 
+    @_noted
     def asarray(
         self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
     ) -> Tensor:
@@ -229,9 +245,10 @@ def _described(
     call.__module__ = "portagrad"
     call.__signature__ = its  # type: ignore[attr-defined]
     call.__doc__ = described(doc, its, result, [note, f"In the standard since {since}."])
-    return call
+    return _noted(call)
 
 
+@_noted
 def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
     """``asarray`` of the standard: a raw array on `device`; an array or tensor stays on its own library.
 

@@ -45,6 +45,8 @@ NUMPY_ATTRIBUTES = (
     *("sum", "swapaxes", "take", "tolist", "transpose", "var"),
 )
 """What NumPy's arrays have and the standard's need not."""
+VERSIONS = (None, "2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+"""Of the standard; each holds those before it."""
 UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
 
 
@@ -123,6 +125,8 @@ class Tensor(Traced):
         """The array-API namespace of tensors on this tensor's library."""
         from portagrad.namespace import namespace_on  # the namespace is built from tensors
 
+        if api_version not in VERSIONS:
+            raise ValueError(f"__array_namespace__: api_version is {api_version!r}; known are {VERSIONS[1:]}")
         return namespace_on(backend_of(self))
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
@@ -178,6 +182,11 @@ class Tensor(Traced):
         if new.shape != self.shape:
             raise ValueError(f"in-place result has shape {tuple(new.shape)}, the tensor {tuple(self.shape)}")
         if new.dtype != self.dtype:
+            if _rank(new) > _rank(self):
+                raise TypeError(
+                    f"in-place result is {new.dtype}, which {self.dtype} does not hold; "
+                    f"write x = x + y instead of x += y, or cast first"
+                )
             new = apply(TABLE["astype"], (new,), {"dtype": self.dtype, "copy": True})
         self.trace.rebind(self, new)
         return self
@@ -294,6 +303,13 @@ def backend_of(x: Any) -> Backend:
 def kind(x: Any) -> int:
     """0 for integers and booleans, 1 for real floating, 2 for complex arrays."""
     return KIND[x.dtype]
+
+
+def _rank(x: Any) -> int:
+    """Of a tensor's dtype among the kinds, each of which holds those before it."""
+    isdtype = backend_of(x).xp.isdtype
+    kinds = ("bool", "unsigned integer", "signed integer", "real floating", "complex floating")
+    return next((i for i, kind in enumerate(kinds) if isdtype(x.dtype, kind)), len(kinds))
 
 
 def describe(x: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from portagrad.backend import BY_TYPE
 from portagrad.docstring import docstring
-from portagrad.errors import Error
+from portagrad.errors import Error, note_call
 from portagrad.kernel import Kernel, resolve
 from portagrad.op import NO_PARAMS, Op, define
 
@@ -96,20 +96,27 @@ class Traced:
 
 
 def apply(op: Op, args: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) -> Any:
-    """Let the highest trace among `args` process `op`; with none, the backend evaluates it."""
-    top = None
-    for a in args:
-        if isinstance(a, Traced):
-            trace = a.trace
-            if top is None or trace.level > top.level:
-                top = trace
-    if top is None:
-        return evaluate(op, args, params)
-    if op.kind == "composite":
-        assert op.forward is not None
-        xp = next(a for a in args if isinstance(a, Traced)).__array_namespace__()  # type: ignore[attr-defined]
-        return op.forward(*[a if BY_TYPE[type(a)] is None else xp.hold(a) for a in args], xp=xp, **params)
-    return top.process(op, args, params)
+    """Let the highest trace among `args` process `op`; with none, the backend evaluates it.
+
+    An exception of the library's is told which op it comes from.
+    """
+    try:
+        top = None
+        for a in args:
+            if isinstance(a, Traced):
+                trace = a.trace
+                if top is None or trace.level > top.level:
+                    top = trace
+        if top is None:
+            return evaluate(op, args, params)
+        if op.kind == "composite":
+            assert op.forward is not None
+            xp = next(a for a in args if isinstance(a, Traced)).__array_namespace__()  # type: ignore[attr-defined]
+            return op.forward(*[a if BY_TYPE[type(a)] is None else xp.hold(a) for a in args], xp=xp, **params)
+        return top.process(op, args, params)
+    except Exception as error:
+        note_call(error, op.name, args, params)
+        raise
 
 
 def evaluate(op: Op, args: Any, params: Mapping[str, Any] = NO_PARAMS) -> Any:

@@ -45,15 +45,17 @@ def over_the_table(differentiable, dtypes):
     return pytest.mark.parametrize(("op", "dtype"), pairs)
 
 
-def calls(op, device, dtype, slow=2):
+def calls(op, device, dtype, slow=2, values_only=False):
     """The draws of an op; of a slow library the first few."""
+    if op.ragged and not values_only and device.backend.name == "dask":
+        pytest.skip("Dask does not know how long the result is, nor would a cotangent")
     limit = slow if device.backend.name in SLOW else None
     return islice(draws(op, device, dtype), limit)
 
 
 @over_the_table(differentiable=False, dtypes={*SINGLE, *DOUBLE, "int64", "bool"})
 def test_results_are_those_of_numpy_and_of_the_plain_forward(op, dtype, xp_device):
-    for call in calls(op, xp_device, dtype, slow=1):
+    for call in calls(op, xp_device, dtype, slow=1, values_only=True):
         check_values(call)
 
 
@@ -83,7 +85,7 @@ def test_second_derivatives_in_every_mix_of_modes(op, dtype, xp_device):
         for call in draws(op, xp_device, dtype):
             check_grads(call, call.xs, order=2)
         return
-    call = next(draws(op, xp_device, dtype))
+    call = next(calls(op, xp_device, dtype))
     y, _ = pg.vjp(call, *call.xs)
 
     def pulled(*xs):

@@ -37,6 +37,7 @@ def take(x: torch.Tensor, indices: torch.Tensor, *, axis: int | None = None) -> 
     """By ``x[indices]``: torch's own functions count no index from the end."""
     if axis is None:
         x, axis = x.reshape(-1), 0
+    x.size(axis)  # raises where there is no such axis
     return x[(slice(None),) * (axis % x.ndim) + (indices.to(torch.int64),)]
 
 

@@ -104,6 +104,8 @@ def untake_forward(x: Any, indices: Any, *, axis: int | None, shape: tuple[int, 
     """Zeros with `x` added where `take` reads it."""
     if axis is None:
         return xp.reshape(xp.scatter(x, key=(indices,), shape=(math.prod(shape),)), shape)
+    if not -len(shape) <= axis < len(shape):
+        raise IndexError(f"untake: shape {shape} has no axis {axis}")
     axis %= len(shape)
     if len(indices.shape) != 1:  # beyond the standard, where a library takes them
         return xp.scatter(x, key=(slice(None),) * axis + (indices, ...), shape=shape)

@@ -45,6 +45,8 @@ def diagonal_transpose(g: Any, x_like: Any, offset: int, xp: Any) -> Any:
 
 def matrix_power_forward(x: Any, *, n: int, xp: Any) -> Any:
     """By repeated squaring."""
+    if len(x.shape) < 2 or x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"linalg.matrix_power: matrices of shape {tuple(x.shape)} are not square")
     if n == 0:
         return identity(x, xp) + xp.zeros_like(x)
     square, n, out = (xp.linalg.inv(x), -n, None) if n < 0 else (x, n, None)

@@ -29,7 +29,8 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
         longer = lengths - {1}
         if len(longer) > 1:
             raise ValueError(
-                f"shapes {', '.join(map(str, shapes))} do not broadcast: axis {i} has {sorted(longer)}"
+                f"broadcast_shapes: shapes {', '.join(map(str, shapes))} do not broadcast: "
+                f"axis {i} has {sorted(longer)}"
             )
         out.append(longer.pop() if longer else 1)
     return tuple(out)

@@ -1,8 +1,9 @@
-"""Sets: which values there are; each of them is one of the elements, and has its derivative."""
+"""Sets: which values there are, each differentiated as the element where it comes first."""
 
+import math
 from typing import Any, NamedTuple
 
-from portagrad.op import case, constant, primitive
+from portagrad.op import case, composite, constant, primitive
 
 
 class UniqueAllResult(NamedTuple):
@@ -28,41 +29,28 @@ class UniqueInverseResult(NamedTuple):
     inverse_indices: Any
 
 
-def first(x: Any, values: Any, xp: Any) -> Any:
-    """Where in `x`, as one axis, each of its different elements comes first."""
-    x = xp.reshape(x, (-1,))
-    if xp.isdtype(x.dtype, "complex floating"):  # which have no order
-        return xp.argmax(xp.astype(x[None, :] == values[:, None], xp.int8), axis=1)
-    order = xp.argsort(x, stable=True)
-    return xp.take(order, xp.searchsorted(xp.take(x, order), values))
+def unique_vjp(g: Any, x_like: Any, indices: Any, xp: Any) -> Any:
+    """Back to the elements that the values were read at."""
+    shape = tuple(x_like.shape)
+    return xp.reshape(xp.untake(g[0], indices, axis=0, shape=(math.prod(shape),)), shape)
 
 
-def values_vjp(g: Any, x: Any, y: Any, xp: Any) -> Any:
-    """Back to the first of the elements that are equal."""
-    return xp.untake(g, first(x, y, xp), axis=None, shape=tuple(x.shape))
+def unique_jvp(t: Any, indices: Any, xp: Any) -> tuple[Any, ...]:
+    return xp.take(xp.reshape(t, (-1,)), indices, axis=0), None, None, None
 
 
-def values_jvp(t: Any, x: Any, y: Any, xp: Any) -> Any:
-    return xp.take(xp.reshape(t, (-1,)), first(x, y, xp))
+def unique_counts_forward(x: Any, *, xp: Any) -> UniqueCountsResult:
+    found = xp.unique_all(x)
+    return UniqueCountsResult(found.values, found.counts)
 
 
-def all_vjp(g: Any, x_like: Any, indices: Any, xp: Any) -> Any:
-    return xp.untake(g[0], indices, axis=None, shape=tuple(x_like.shape))
-
-
-def all_jvp(t: Any, indices: Any, xp: Any) -> Any:
-    return xp.take(xp.reshape(t, (-1,)), indices), None, None, None
-
-
-def pair_vjp(g: Any, x: Any, values: Any, xp: Any) -> Any:
-    return values_vjp(g[0], x, values, xp)
-
-
-def pair_jvp(t: Any, x: Any, values: Any, xp: Any) -> Any:
-    return values_jvp(t, x, values, xp), None
+def unique_inverse_forward(x: Any, *, xp: Any) -> UniqueInverseResult:
+    found = xp.unique_all(x)
+    return UniqueInverseResult(found.values, found.inverse_indices)
 
 
 PICKED = "The derivative of each is that of the element; of equal ones, of the first."
+DIFFERENT = (case((2, 3)), case((6,)), case(()), case((0,)))
 
 isin = constant(
     "isin",
@@ -71,7 +59,6 @@ isin = constant(
     cases=(case((2, 3), (2,)), case((4,), 2), case((2, 3), (2, 2), invert=True)),
     dtypes="integer",
     since="2025.12",
-    batch="member",
     doc="Whether each element of an array is among those of another.\n"
     "x1: array or Python scalar; what is looked for\n"
     "x2: array or Python scalar; where\n"
@@ -80,49 +67,47 @@ isin = constant(
 unique_all = primitive(
     "unique_all",
     "(x, /)",
-    (all_vjp,),
-    (all_jvp,),
+    (unique_vjp,),
+    (unique_jvp,),
     ragged=True,
     outputs=UniqueAllResult._fields,
     result=UniqueAllResult,
-    cases=(case((2, 3)), case((6,))),
+    holomorphic=True,
+    cases=DIFFERENT,
     dtypes="floating",
     doc="The different elements, where each comes first, which each element is, and how often each occurs.\n"
     "returns: named tuple of arrays; ``values``, ``indices``, ``inverse_indices``, ``counts``\n" + PICKED,
 )
-unique_counts = primitive(
+unique_counts = composite(
     "unique_counts",
     "(x, /)",
-    (pair_vjp,),
-    (pair_jvp,),
+    unique_counts_forward,
     ragged=True,
     outputs=UniqueCountsResult._fields,
     result=UniqueCountsResult,
-    cases=(case((2, 3)), case((6,))),
+    cases=DIFFERENT,
     dtypes="floating",
     doc="The different elements, and how often each occurs.\n"
     "returns: named tuple of arrays; ``values``, ``counts``\n" + PICKED,
 )
-unique_inverse = primitive(
+unique_inverse = composite(
     "unique_inverse",
     "(x, /)",
-    (pair_vjp,),
-    (pair_jvp,),
+    unique_inverse_forward,
     ragged=True,
     outputs=UniqueInverseResult._fields,
     result=UniqueInverseResult,
-    cases=(case((2, 3)), case((6,))),
+    cases=DIFFERENT,
     dtypes="floating",
     doc="The different elements, and which of them each element is.\n"
     "returns: named tuple of arrays; ``values``, ``inverse_indices``\n" + PICKED,
 )
-unique_values = primitive(
+unique_values = composite(
     "unique_values",
     "(x, /)",
-    (values_vjp,),
-    (values_jvp,),
+    lambda x, *, xp: xp.unique_all(x).values,
     ragged=True,
-    cases=(case((2, 3)), case((6,))),
+    cases=DIFFERENT,
     dtypes="floating",
     doc="The different elements.\nreturns: array; of one axis\n" + PICKED,
 )

@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from portagrad.backend import KIND
-from portagrad.errors import LeakedTraceError
+from portagrad.errors import LeakedTraceError, note_call
 from portagrad.kernel import NAMESPACE, namespace
 from portagrad.op import TABLE
 from portagrad.recipe import Recipe
@@ -114,10 +114,14 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
             shown = next(part for part in g if part is not None)
             g = tuple([zeros(like, shown) if part is None else part for part, like in zip(g, node.dtype)])  # noqa: B905
         xp = node.xp or NAMESPACE[type(shown)] or shown.__array_namespace__()
-        if xp.watched:
-            contributions = made.run_beside(shown, g, node.saved, node.params, xp)
-        else:
-            contributions = made.run(g, node.saved, node.params, xp)
+        try:
+            if xp.watched:
+                contributions = made.run_beside(shown, g, node.saved, node.params, xp)
+            else:
+                contributions = made.run(g, node.saved, node.params, xp)
+        except Exception as error:
+            note_call(error, f"the derivative of {made.name}", (shown,), node.params or {})
+            raise
         for parent, part in zip(node.parents, contributions):  # noqa: B905 - strict costs on a hot path
             if part.shape != parent.shape or part.dtype != parent.dtype:
                 part = settle(part, parent)
