@@ -15,33 +15,23 @@ from portagrad.testing import Call, check_grads, draws
 from portagrad.testing.draws import DTYPES, draw
 from portagrad.testing.gradients import check_pullback
 from portagrad.testing.ops import check_constant, check_precision, check_values
+from portagrad.testing.trials import ELSEWHERE, LAWS, SLOW, held, trials
 
 # Dask casts its empty model of an array where the array itself is never cast.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Casting complex values to real:numpy.exceptions.ComplexWarning"
 )
 
-# Their arguments are no mere numbers; tests/test_ops_casts.py holds them to the same laws.
-# Two are for compiled graphs only: tests/test_compile.py runs them.
-ELSEWHERE = {"astype", "cross_entropy_and_slope", "one_hot", "threefry", "to_device"}
 OPS = [op for op in TABLE.values() if op.name not in ELSEWHERE]
 # Ops without cases whose shapes may be any: what they do to one element, they do to all.
 BY_ELEMENT = {"conj", "sign", "signbit"}
-
-SINGLE = ("float32", "complex64")
-DOUBLE = ("float64", "complex128")
-# JAX compiles for every shape and dtype, Dask builds a graph: fewer arguments say what many would.
-SLOW = ("jax", "dask")
+STATED = set()
 
 
-def over_the_table(differentiable, dtypes):
+def over_the_table(law):
     """Parametrize by op and dtype."""
-    pairs = [
-        pytest.param(op, dtype, id=f"{op.name}-{dtype}")
-        for op in OPS
-        for dtype in DTYPES[op.dtypes]
-        if dtype in dtypes and (op.differentiable or not differentiable)
-    ]
+    STATED.add(law)
+    pairs = [pytest.param(op, dtype, id=f"{op.name}-{dtype}") for op, dtype in trials(law)]
     return pytest.mark.parametrize(("op", "dtype"), pairs)
 
 
@@ -51,32 +41,32 @@ def calls(op, device, dtype, slow=2):
     return islice(draws(op, device, dtype), limit)
 
 
-@over_the_table(differentiable=False, dtypes={*SINGLE, *DOUBLE, "int64", "bool"})
+@over_the_table("values")
 def test_results_are_those_of_numpy_and_of_the_plain_forward(op, dtype, xp_device):
     for call in calls(op, xp_device, dtype, slow=1):
         check_values(call)
 
 
-@over_the_table(differentiable=True, dtypes=DOUBLE)
+@over_the_table("forward")
 def test_the_pushforward_is_what_finite_differences_say(op, dtype, xp_device):
     for call in calls(op, xp_device, dtype, slow=1):
         check_grads(call, call.xs, order=1, modes=("fwd",))
 
 
-@over_the_table(differentiable=True, dtypes=(*SINGLE, *DOUBLE))
+@over_the_table("reverse")
 def test_the_pullback_is_the_transpose_of_the_pushforward(op, dtype, xp_device):
     """<g, J t> = <J^H g, t>, and every cotangent has the shape, dtype and device of its primal."""
     for call in calls(op, xp_device, dtype, slow=1):
         check_pullback(call, call.xs)
 
 
-@over_the_table(differentiable=True, dtypes=SINGLE)
+@over_the_table("precision")
 def test_single_precision_has_the_derivatives_of_double(op, dtype, xp_device):
     for call in calls(op, xp_device, dtype, slow=1):
         check_precision(call)
 
 
-@over_the_table(differentiable=True, dtypes=DOUBLE)
+@over_the_table("second")
 def test_second_derivatives_in_every_mix_of_modes(op, dtype, xp_device):
     """Forward and reverse, over each other and over themselves; on slow libraries each over reverse."""
     if xp_device.backend.name not in SLOW:
@@ -158,6 +148,13 @@ def test_no_op_is_untested(op):
     for name in params:
         tried = {repr(case.params.get(name)) for case in op.cases}
         assert len(tried) > 1 or (tried and None not in tried), f"no case gives {name}"
+
+
+def test_what_the_page_of_capabilities_tells_is_tried():
+    assert set(LAWS) == STATED
+    assert set(ELSEWHERE) <= set(TABLE)
+    for op in OPS:
+        assert held(op) == tuple(LAWS if op.differentiable else ["values"]), op.name
 
 
 @pytest.mark.parametrize("name", [*DIFFERENTIABLE, *OTHERS])

@@ -168,7 +168,7 @@ def test_global_norm_and_its_clipping():
     assert clip.update({}, ()) == ({}, ())
 
 
-def test_lion_is_the_paper_s_algorithm_2():
+def test_lion_is_the_paper_s():
     params, grad = problem()
     p = [np.array(a) for a in optree.tree_leaves(params)]
     m = [np.zeros_like(a) for a in p]

@@ -69,7 +69,7 @@ def halved(x: Any, upper: bool, xp: Any) -> Any:
 def cholesky_vjp(g: Any, y: Any, upper: bool, xp: Any) -> Any:
     """Of A = L L^H: the Hermitian part of L^-H P L^-1, P being tril(L^H g) with its diagonal halved.
 
-    Murray (2016), "Differentiation of the Cholesky decomposition", equation 10; an upper factor is L^H.
+    Murray (2016), "Differentiation of the Cholesky decomposition", section 3; an upper factor is L^H.
     """
     lower, g = (adjoint(y, xp), adjoint(g, xp)) if upper else (y, g)
     back = adjoint(lower, xp)
@@ -78,7 +78,7 @@ def cholesky_vjp(g: Any, y: Any, upper: bool, xp: Any) -> Any:
 
 
 def cholesky_jvp(t: Any, y: Any, upper: bool, xp: Any) -> Any:
-    """dL = L P, P being tril(L^-1 dA L^-H) with its diagonal halved. Murray (2016), equation 8."""
+    """dL = L P, P being tril(L^-1 dA L^-H) with its diagonal halved. Murray (2016), section 3."""
     lower = adjoint(y, xp) if upper else y
     left = xp.linalg.solve(lower, hermitian(t, xp))
     inner = xp.linalg.solve(lower, adjoint(left, xp))
@@ -106,8 +106,8 @@ def qr_vjp(g: Any, x: Any, Q: Any, R: Any, mode: str, xp: Any) -> Any:
     """(g_Q + Q (T + T^H)) R^-H, T being the upper triangle of g_R R^H - Q^H g_Q, its diagonal halved.
 
     Roberts and Roberts (2020), "QR and LQ decomposition matrix backpropagation algorithms for square, wide,
-    and deep matrices", equations 6 and 12: of a wide matrix the first columns X are factored, and R has
-    Q^H Y beside, Y being the other columns.
+    and deep -- real or complex -- matrices and their software implementation": of a wide matrix the first
+    columns X are factored, and R has Q^H Y beside, Y being the other columns.
     """
     k, (gq, gr) = qr_parts(x, mode), g
     wide = x.shape[-1] > k
@@ -148,7 +148,7 @@ def pinv_jvp(t: Any, x: Any, y: Any, xp: Any) -> Any:
     """-P dA P + P P^H dA^H (I - A P) + (I - P A) dA^H P^H P, where the rank is constant.
 
     Golub and Pereyra (1973), "The differentiation of pseudo-inverses and nonlinear least squares problems
-    whose variables separate", theorem 4.3.
+    whose variables separate", equation 4.12.
     """
     th, ph = adjoint(t, xp), adjoint(y, xp)
     left, right = product(y, ph, th, xp=xp), product(th, ph, y, xp=xp)
