@@ -96,8 +96,8 @@ def capabilities_page() -> str:
     unseen = ", ".join(f"`{name}`" for name, laws in ELSEWHERE.items() if not laws)
     lines += [
         "",
-        f"Continuous integration has no GPU: of {', '.join(GPU)}, in brackets, the same tests run on a machine",
-        "that has one, by `scripts/gpu-check`, and only there. Where nothing is said of any backend",
+        f"Continuous integration has no GPU: of {', '.join(GPU)}, in brackets, the same tests run on a",
+        "machine that has one, by `scripts/gpu-check`, and only there. Where nothing is said of any backend",
         f"({unseen}), compiled functions alone meet the op, and are tested for themselves.",
         "",
     ]

@@ -1,5 +1,6 @@
 """The laws that every op obeys, each stated once over the table, the devices and the dtypes."""
 
+import inspect
 from itertools import islice
 
 import numpy as np
@@ -10,9 +11,11 @@ from hypothesis.extra import numpy as hnp
 from standard_names import DIFFERENTIABLE, OTHERS
 
 import portagrad as pg
+from portagrad.backend import get_backend
+from portagrad.namespace import function
 from portagrad.op import TABLE, Case
 from portagrad.testing import Call, check_grads, draws
-from portagrad.testing.draws import DTYPES, draw
+from portagrad.testing.draws import DTYPES, draw, invoke
 from portagrad.testing.gradients import check_pullback
 from portagrad.testing.ops import check_constant, check_precision, check_values
 from portagrad.testing.trials import ELSEWHERE, LAWS, SLOW, held, trials
@@ -45,6 +48,33 @@ def calls(op, device, dtype, slow=2):
 def test_results_are_those_of_numpy_and_of_the_plain_forward(op, dtype, xp_device):
     for call in calls(op, xp_device, dtype, slow=1):
         check_values(call)
+
+
+def numpys_own(op):
+    """What NumPy's namespace has under the name of an op of the standard; None if it has nothing."""
+    found = get_backend("numpy").xp
+    for part in op.name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.since and numpys_own(op)], ids=lambda op: op.name)
+def test_functions_of_the_standard_are_numpys_own(op):
+    """Also those that run by kernels and portable forwards, which else are compared with each other only."""
+    for dtype in DTYPES[op.dtypes][-2:]:
+        for call in draws(op, dtype=dtype):
+            args = call.prepared(call.args)
+            with np.errstate(all="ignore"):
+                own = call.told(invoke(op, args, call.params, numpys_own(op)))
+                ours = call.told(invoke(op, args, call.params))
+            for x, y in zip(parts(ours), parts(own), strict=True):
+                assert (x.shape, x.dtype) == (y.shape, y.dtype)
+                eps = np.finfo(x.dtype).eps if x.dtype.kind in "fc" else 0
+                np.testing.assert_allclose(x, y, rtol=64 * eps, atol=64 * eps)
+
+
+def parts(y):
+    return list(y) if isinstance(y, tuple | list) else [y]
 
 
 @over_the_table("forward")
@@ -148,6 +178,10 @@ def test_no_op_is_untested(op):
     for name in params:
         tried = {repr(case.params.get(name)) for case in op.cases}
         assert len(tried) > 1 or (tried and None not in tried), f"no case gives {name}"
+    for name, parameter in inspect.signature(function(op.name)).parameters.items():
+        if name in params and isinstance(parameter.default, bool):
+            tried = {case.params.get(name, parameter.default) for case in op.cases}
+            assert tried == {True, False}, f"no case has {name}={(tried ^ {True, False}).pop()}"
 
 
 def test_what_the_page_of_capabilities_tells_is_tried():

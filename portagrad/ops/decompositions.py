@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 from portagrad.errors import NonDifferentiableError
 from portagrad.op import case, constant, primitive
 from portagrad.ops.linalg import adjoint, identity
-from portagrad.ops.norms import real
 
 
 class QRResult(NamedTuple):
@@ -86,11 +85,6 @@ def cholesky_jvp(t: Any, y: Any, upper: bool, xp: Any) -> Any:
     return adjoint(moved, xp) if upper else moved
 
 
-def triangle(x: Any, xp: Any) -> Any:
-    """The upper triangle, the real parts of the diagonal halved and the imaginary ones left out."""
-    return xp.triu(x) - spread(xp.linalg.diagonal(x) - real(xp.linalg.diagonal(x), xp) / 2, xp)
-
-
 def qr_parts(x: Any, mode: str) -> int:
     """How many columns are factored, the rest being multiplied; raises where there is no derivative."""
     rows, columns = x.shape[-2:]
@@ -115,7 +109,7 @@ def qr_vjp(g: Any, x: Any, Q: Any, R: Any, mode: str, xp: Any) -> Any:
         gq = gq + xp.matmul(x[..., k:], adjoint(gr[..., k:], xp))
     r = R[..., :k]
     inner = xp.matmul(gr[..., :k], adjoint(r, xp)) - xp.matmul(adjoint(Q, xp), gq)
-    half = triangle(inner, xp)
+    half = halved(inner, True, xp)
     left = gq + xp.matmul(Q, half + adjoint(half, xp))
     out = adjoint(xp.linalg.solve(r, adjoint(left, xp)), xp)
     return xp.concat([out, xp.matmul(Q, gr[..., k:])], axis=-1) if wide else out
@@ -127,7 +121,7 @@ def qr_jvp(t: Any, x: Any, Q: Any, R: Any, mode: str, xp: Any) -> tuple[Any, Any
     r, qh = R[..., :k], adjoint(Q, xp)
     right = adjoint(xp.linalg.solve(adjoint(r, xp), adjoint(t[..., :k], xp)), xp)
     moved = xp.matmul(qh, right)
-    half = triangle(moved + adjoint(moved, xp), xp)
+    half = halved(moved + adjoint(moved, xp), True, xp)
     dq, dr = right - xp.matmul(Q, half), xp.matmul(half, r)
     if x.shape[-1] > k:
         rest = xp.matmul(adjoint(dq, xp), x[..., k:]) + xp.matmul(qh, t[..., k:])
