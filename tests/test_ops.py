@@ -90,6 +90,21 @@ def test_the_pullback_is_the_transpose_of_the_pushforward(op, dtype, xp_device):
         check_pullback(call, call.xs)
 
 
+@pytest.mark.parametrize("op", [op for op in OPS if op.differentiable], ids=lambda op: op.name)
+def test_linearize_is_the_pushforward_by_each_argument_alone(op):
+    """Of the result's shape and dtype, also where what stands beside the argument is larger."""
+    for call in islice(draws(op, dtype=DTYPES[op.dtypes][-1]), 3):
+        for i, x in enumerate(call.xs):
+
+            def f(x, call=call, i=i):
+                return call(*call.xs[:i], x, *call.xs[i + 1 :])
+
+            y, pushforward = pg.linearize(f, x)
+            for a, b, c in zip(*map(parts, (pushforward(x), pg.jvp(f, (x,), (x,))[1], y)), strict=True):
+                assert (a.shape, a.dtype) == (b.shape, b.dtype) == (c.shape, c.dtype)
+                np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
 @over_the_table("precision")
 def test_single_precision_has_the_derivatives_of_double(op, dtype, xp_device):
     for call in calls(op, xp_device, dtype, slow=1):
