@@ -142,6 +142,7 @@ np.dot(c, w), np.dot(m, c), np.inner(x, y), np.inner(v, v)
 np.vdot(x, y), np.outer(v, w), np.vecdot(x, y, axis=0)
 np.matmul(x, m) + x @ m
 np.matvec(m, v) + np.vecmat(v, m)
+np.vdot(z, 1j * z), np.vecmat(z[0, :], np.transpose(z)), np.cov(z)
 np.tensordot(c, x, axes=([0, 1], [0, 1])) + np.tensordot(x, c, axes=2)
 np.tensordot(x, m, axes=(1, 0)) + np.tensordot(x, m, 1)
 np.kron(x, m), np.kron(v, x), np.cross(x, y), np.cross(x, v), np.cross(x.T, y.T, axis=0)

@@ -8,12 +8,12 @@ import pytest
 import portagrad as pg
 from portagrad.op import TABLE, Filled, case
 from portagrad.testing.draws import Call, cases_of, draw, invoke
+from portagrad.testing.trials import ELSEWHERE
 from portagrad.transforms import batch
 
 I = np.asarray  # noqa: E741 - indices are read better so
 
 # Their arguments are no mere numbers; a test of their own is below.
-ELSEWHERE = {"astype", "cross_entropy_and_slope", "one_hot", "threefry", "to_device"}
 OPS = [op for op in TABLE.values() if op.name not in ELSEWHERE and not op.ragged and op.dtypes != "boolean"]
 SIZE = 3
 

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 from portagrad.op import case, constant, primitive
 from portagrad.ops.linalg import adjoint, identity
-from portagrad.ops.norms import real
 
 
 class QRResult(NamedTuple):
@@ -68,7 +67,7 @@ def halved(x: Any, upper: bool, xp: Any) -> Any:
 def cholesky_vjp(g: Any, y: Any, upper: bool, xp: Any) -> Any:
     """Of A = L L^H: the Hermitian part of L^-H P L^-1, P being tril(L^H g) with its diagonal halved.
 
-    Murray (2016), "Differentiation of the Cholesky decomposition", equation 10; an upper factor is L^H.
+    Murray (2016), "Differentiation of the Cholesky decomposition", section 3; an upper factor is L^H.
     """
     lower, g = (adjoint(y, xp), adjoint(g, xp)) if upper else (y, g)
     back = adjoint(lower, xp)
@@ -77,17 +76,12 @@ def cholesky_vjp(g: Any, y: Any, upper: bool, xp: Any) -> Any:
 
 
 def cholesky_jvp(t: Any, y: Any, upper: bool, xp: Any) -> Any:
-    """dL = L P, P being tril(L^-1 dA L^-H) with its diagonal halved. Murray (2016), equation 8."""
+    """dL = L P, P being tril(L^-1 dA L^-H) with its diagonal halved. Murray (2016), section 3."""
     lower = adjoint(y, xp) if upper else y
     left = xp.linalg.solve(lower, hermitian(t, xp))
     inner = xp.linalg.solve(lower, adjoint(left, xp))
     moved = xp.matmul(lower, halved(inner, False, xp))
     return adjoint(moved, xp) if upper else moved
-
-
-def triangle(x: Any, xp: Any) -> Any:
-    """The upper triangle, the real parts of the diagonal halved and the imaginary ones left out."""
-    return xp.triu(x) - spread(xp.linalg.diagonal(x) - real(xp.linalg.diagonal(x), xp) / 2, xp)
 
 
 def completed(dq: Any, basis: Any, xp: Any) -> Any:
@@ -115,8 +109,8 @@ def qr_vjp(g: Any, x: Any, Q: Any, R: Any, xp: Any) -> Any:
     """(g_Q + Q (T + T^H)) R^-H, T being the upper triangle of g_R R^H - Q^H g_Q, its diagonal halved.
 
     Roberts and Roberts (2020), "QR and LQ decomposition matrix backpropagation algorithms for square, wide,
-    and deep matrices", equations 6 and 12: of a wide matrix the first columns X are factored, and R has
-    Q^H Y beside, Y being the other columns.
+    and deep -- real or complex -- matrices and their software implementation": of a wide matrix the first
+    columns X are factored, and R has Q^H Y beside, Y being the other columns.
     """
     k = min(x.shape[-2:])
     (q, gq), gr, wide = reduced(Q, g[0], k, xp), g[1][..., :k, :], x.shape[-1] > k
@@ -124,7 +118,7 @@ def qr_vjp(g: Any, x: Any, Q: Any, R: Any, xp: Any) -> Any:
         gq = gq + xp.matmul(x[..., k:], adjoint(gr[..., k:], xp))
     r = R[..., :k, :k]
     inner = xp.matmul(gr[..., :k], adjoint(r, xp)) - xp.matmul(adjoint(q, xp), gq)
-    half = triangle(inner, xp)
+    half = halved(inner, True, xp)
     left = gq + xp.matmul(q, half + adjoint(half, xp))
     out = adjoint(xp.linalg.solve(r, adjoint(left, xp)), xp)
     return xp.concat([out, xp.matmul(q, gr[..., k:])], axis=-1) if wide else out
@@ -137,7 +131,7 @@ def qr_jvp(t: Any, x: Any, Q: Any, R: Any, xp: Any) -> tuple[Any, Any]:
     qh = adjoint(q, xp)
     right = adjoint(xp.linalg.solve(adjoint(r, xp), adjoint(t[..., :k], xp)), xp)
     moved = xp.matmul(qh, right)
-    half = triangle(moved + adjoint(moved, xp), xp)
+    half = halved(moved + adjoint(moved, xp), True, xp)
     dq, dr = right - xp.matmul(q, half), xp.matmul(half, r)
     if x.shape[-1] > k:
         rest = xp.matmul(adjoint(dq, xp), x[..., k:]) + xp.matmul(qh, t[..., k:])
@@ -172,7 +166,7 @@ def pinv_jvp(t: Any, x: Any, y: Any, xp: Any) -> Any:
     """-P dA P + P P^H dA^H (I - A P) + (I - P A) dA^H P^H P, where the rank is constant.
 
     Golub and Pereyra (1973), "The differentiation of pseudo-inverses and nonlinear least squares problems
-    whose variables separate", theorem 4.3.
+    whose variables separate", equation 4.12.
     """
     th, ph = adjoint(t, xp), adjoint(y, xp)
     left, right = product(y, ph, th, xp=xp), product(th, ph, y, xp=xp)

@@ -70,7 +70,11 @@ def solve_x2(g: Any, x1: Any, x2_like: Any, xp: Any) -> Any:
 
 
 def solve_x1(g: Any, x1: Any, x2_like: Any, y: Any, xp: Any) -> Any:
-    """-A^-H g y^H. Giles (2008), "Collected matrix derivative results", section 2.3.1."""
+    """-A^-H g y^H.
+
+    Giles (2008), "Collected matrix derivative results for forward and reverse mode algorithmic
+    differentiation".
+    """
     back = xp.linalg.solve(adjoint(x1, xp), columns(x2_like, g, xp))
     return -xp.matmul(back, adjoint(columns(x2_like, y, xp), xp))
 

@@ -72,8 +72,9 @@ def refuse_equal(name: str, w: Any, used: Any, xp: Any) -> None:
 def eigh_vjp(g: Any, eigenvalues: Any, eigenvectors: Any, xp: Any) -> Any:
     """The Hermitian part of V (diag(g_w) + F o V^H g_V) V^H, F being 1 / (w_j - w_i).
 
-    Giles (2008), "Collected matrix derivative results", section 3.1. Any phase of the eigenvectors drops out
-    of a function that does not depend on it.
+    Giles (2008), "Collected matrix derivative results for forward and reverse mode algorithmic
+    differentiation", section 3.1. Any phase of the eigenvectors drops out of a function that does not depend
+    on it.
     """
     v, back = eigenvectors, adjoint(eigenvectors, xp)
     turned = gaps(eigenvalues, xp) * xp.matmul(back, g[1])

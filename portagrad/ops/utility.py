@@ -21,7 +21,7 @@ all = constant(
     "all",
     "(x, /, *, axis=None, keepdims=False)",
     dtypes="any",
-    cases=(case((2, 3)), case((2, 3), axis=1)),
+    cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3), axis=0, keepdims=True)),
     batch="reduction",
     doc="Whether all elements along axes are true.",
 )
@@ -29,7 +29,7 @@ any = constant(
     "any",
     "(x, /, *, axis=None, keepdims=False)",
     dtypes="any",
-    cases=(case((2, 3)), case((2, 3), axis=1)),
+    cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3), axis=0, keepdims=True)),
     batch="reduction",
     doc="Whether at least one element along axes is true.",
 )

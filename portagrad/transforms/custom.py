@@ -51,15 +51,17 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             return _vjp_of(forward, leaves, g)
 
         def push(t: Any, leaves: Any) -> Any:
-            return jvp(forward, tuple(leaves), tuple(_differentiable_only(leaves, t)))[1]
+            of_live, live = _of_live(forward, leaves)
+            ts = _differentiable_only(leaves, t)
+            return jvp(of_live, tuple([leaves[i] for i in live]), tuple([ts[i] for i in live]))[1]
 
         return call.run(pull, push, forward, True, lambda axes: checkpoint(vmap(forward, axes)))
 
     return checkpointed
 
 
-def _vjp_of(forward: Callable[..., Any], leaves: Any, g: Any) -> list[Any]:
-    """The pullback of a function of arrays, with respect to those that have derivatives."""
+def _of_live(forward: Callable[..., Any], leaves: Any) -> tuple[Callable[..., Any], list[int]]:
+    """A function of arrays as one of those that can be differentiated, and their positions."""
     live = [i for i, x in enumerate(leaves) if KIND[x.dtype]]
 
     def of_live(*xs: Any) -> Any:
@@ -68,6 +70,12 @@ def _vjp_of(forward: Callable[..., Any], leaves: Any, g: Any) -> list[Any]:
             full[i] = x
         return forward(*full)
 
+    return of_live, live
+
+
+def _vjp_of(forward: Callable[..., Any], leaves: Any, g: Any) -> list[Any]:
+    """The pullback of a function of arrays, with respect to those that have derivatives."""
+    of_live, live = _of_live(forward, leaves)
     _, pullback = vjp(of_live, *[leaves[i] for i in live])
     parts = dict(zip(live, pullback(tuple(g)), strict=True))
     return [parts.get(i) for i in range(len(leaves))]
