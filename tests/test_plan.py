@@ -78,7 +78,7 @@ def test_blocks_need_little_memory_and_allocate_nothing(numba: bool) -> None:
     for mine, its in zip(out, expected, strict=True):
         np.testing.assert_allclose(mine, its, rtol=1e-13, atol=1e-14)
     (run,) = only(compiled).blocks
-    assert len(run.parts) == 2 and run.nbytes < N * 8, "less than one value of the whole array"
+    assert len(run.scratch) == 2 and run.nbytes < N * 8, "less than one value of the whole array"
     assert "1 loops over blocks, on 2 threads at most" in compiled.report()
     out = compiled(out[0])
     given = out[0]
@@ -128,20 +128,34 @@ def test_threads_of_the_caller_may_share_functions_and_the_pool(monkeypatch: Any
         assert all(pool.map(work, range(8)))
 
 
-def test_an_error_in_one_part_waits_for_the_others(two_threads: None) -> None:
-    ended = threading.Event()
+def test_workers_share_the_pieces_and_an_error_waits_for_all(two_threads: None) -> None:
+    done: list[tuple[int, int]] = []
+    begun = threading.Event()
 
-    def first(x: int) -> None:
-        raise ValueError("first")
+    def here(lo: int, hi: int) -> None:
+        assert begun.wait(10), "the other worker takes a piece of its own"
+        done.append((lo, hi))
 
-    def second(x: int) -> None:
-        ended.set()
+    def there(lo: int, hi: int) -> None:
+        begun.set()
+        done.append((lo, hi))
+        raise ValueError("there")
 
-    with pytest.raises(ValueError, match="first"):
-        threads.each([first, second], (1,))
-    assert ended.is_set()
-    with pytest.raises(ValueError, match="first"):
-        threads.each([second, first], (1,))
+    pieces = [(0, 2), (2, 4), (4, 5)]
+    with pytest.raises(ValueError, match="there"):
+        threads.each([here, there], pieces)
+    assert sorted(done) == pieces
+
+
+def test_a_thread_that_comes_late_is_not_waited_for(two_threads: None) -> None:
+    busy = threading.Event()
+    threads._pool.cache_clear()
+    pool = threads._pool()
+    blocker = pool.submit(busy.wait, 10)
+    done: list[int] = []
+    threads.each([lambda lo, hi: done.append(lo), lambda lo, hi: done.append(-1)], [(0, 1), (1, 2)])
+    assert done == [0, 1] and not blocker.done()
+    busy.set()
 
 
 @pytest.mark.usefixtures("two_threads")

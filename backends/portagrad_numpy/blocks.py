@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy
 
-from portagrad_numpy import fusion, loops, threads
+from portagrad_numpy import fusion, loops, special, threads
 from portagrad_numpy.calls import BLOCKWISE, KEYWORD, call
 
 LARGE = 1 << 16
 """From how many elements on an op runs in blocks: below, what it makes stays in the cache by itself."""
 BLOCK = 1 << 16
 """Bytes of an operand in one block; some ten of them fit the second-level cache of a core."""
-WORK = 1 << 20
-"""How many results a thread must have to compute to be worth waking, which costs some 20 microseconds."""
-CALL = 4
-"""For how many steps of a generated loop a call of NumPy's counts."""
+WORK = 1 << 24
+"""How many steps a thread must have to do to be worth waking: it takes some 0.1 milliseconds to come."""
+CALL, SPECIAL = 8, 256
+"""For how many steps of a generated loop a call of NumPy's counts, and one of SciPy's."""
+PIECES = 4
+"""How many pieces there are for each thread, so that one that comes late does less."""
 
 
 def takes(eq: Any) -> bool:
@@ -31,8 +33,11 @@ def takes(eq: Any) -> bool:
 
 def work(nest: fusion.Nest) -> int:
     """What a nest has to compute, in steps of a generated loop for one element."""
-    steps = sum(1 if loops.AVAILABLE and fusion.takes(eq) else CALL for eq in nest.eqs)
-    return math.prod(nest.shape) * steps
+    steps = [
+        SPECIAL if eq.op.name in special.kernels else 1 if loops.AVAILABLE and fusion.takes(eq) else CALL
+        for eq in nest.eqs
+    ]
+    return math.prod(nest.shape) * sum(steps)
 
 
 class Scratch:
@@ -84,20 +89,21 @@ class Blocks:
         width = 1 if self.flat else math.prod(self.shape[1:])
         size = max(v.dtype.itemsize for v in nest.made)
         whole = len(self.instructions) == 1 and not self.late
-        shares = max(1, min(threads.count(), self.rows, work(nest) // WORK))
-        share = -(-self.rows // shares)
-        self.step = share if whole else max(1, min(share, BLOCK // (size * width)))
-        bounds = [(lo, min(lo + share, self.rows)) for lo in range(0, self.rows, share)]
+        count = max(1, min(threads.count(), self.rows, work(nest) // WORK))
+        piece = -(-self.rows // (count * PIECES if count > 1 else 1))
+        self.step = piece if whole else max(1, min(piece, BLOCK // (size * width)))
+        piece = -(-piece // self.step) * self.step
+        self.pieces = [(lo, min(lo + piece, self.rows)) for lo in range(0, self.rows, piece)]
         self.part, slots = self._part()
-        self.parts = [functools.partial(self.part, lo, hi, self._memory(slots)) for lo, hi in bounds]
+        self.scratch = [self._memory(slots) for _ in range(count)]
 
     def __call__(self, *arrays: Any) -> None:
         if self.flat:
             arrays = tuple([a.reshape(-1) for a in arrays])
-        if len(self.parts) == 1:
-            self.parts[0](*arrays)
+        if len(self.scratch) == 1:
+            self.part(self.scratch[0], arrays, 0, self.rows)
         else:
-            threads.each(self.parts, arrays)
+            threads.each([functools.partial(self.part, own, arrays) for own in self.scratch], self.pieces)
 
     def _memory(self, slots: list[Any]) -> tuple[Any, ...]:
         shape = (self.step,) if self.flat else (self.step, *self.shape[1:])
@@ -106,7 +112,7 @@ class Blocks:
     @property
     def nbytes(self) -> int:
         """The scratch memory of all threads."""
-        return sum(x.nbytes for part in self.parts for x in part.args[2])
+        return sum(x.nbytes for own in self.scratch for x in own)
 
     def _instructions(self, nest: fusion.Nest) -> list[_Instruction]:
         if not self.compiled:
@@ -147,7 +153,7 @@ class Blocks:
         return _Instruction(function, reads, arrays[len(reads) :], exact=False)
 
     def _part(self) -> tuple[Callable[..., None], list[Any]]:
-        """The code that runs a share of the rows, and the dtypes of the memory it needs between its calls."""
+        """The code that runs some of the rows, and the dtypes of the memory it needs between its calls."""
         env: dict[str, Any] = {"copyto": numpy.copyto}
         names: dict[Any, str] = {}
         slots: list[Any] = []
@@ -196,7 +202,8 @@ class Blocks:
         body += [f"copyto({names[v]}, {inner[v]})" for v in self.late]
         cut = [f"s{s} = s{s}[:hi - lo]" for s in range(len(slots))]
         lines = [
-            f"def part(start, stop, scratch, {', '.join(f'm{k}' for k in range(len(self.operands)))}):",
+            "def part(scratch, arrays, start, stop):",
+            f"    ({''.join(f'm{k}, ' for k in range(len(self.operands)))}) = arrays",
             f"    ({''.join(f's{s}, ' for s in range(len(slots)))}) = scratch" if slots else "    pass",
             f"    for lo in range(start, stop, {self.step}):",
             f"        hi = min(lo + {self.step}, stop)",

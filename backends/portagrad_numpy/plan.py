@@ -111,7 +111,7 @@ class _Writer(Placement):
         if not nest.blocked and (nest.sums or blocks.work(nest) < 2 * blocks.WORK):
             return None
         made = blocks.Blocks(nest, {v: p for v, p in kept.items() if v in nest.made}, self.layouts)
-        if not nest.blocked and (not made.flat or len(made.parts) == 1):
+        if not nest.blocked and (not made.flat or len(made.scratch) == 1):
             return None
         for v in made.operands:
             root = self.layouts.root[v]
@@ -224,8 +224,8 @@ class Plan:
             "in place": f"{len(planner.target)} results in donated memory",
         }
         if planner.blocked:
-            shares = max(len(run.parts) for run in planner.blocked)
-            self.report["blocks"] = f"{len(planner.blocked)} loops over blocks, on {shares} threads at most"
+            most = max(len(run.scratch) for run in planner.blocked)
+            self.report["blocks"] = f"{len(planner.blocked)} loops over blocks, on {most} threads at most"
         if not loops.AVAILABLE:
             self.report["loops"] = "none: numba is not installed (pip install 'portagrad[numba]')"
 

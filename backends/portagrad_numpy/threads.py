@@ -7,7 +7,6 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 
 @functools.cache
@@ -27,16 +26,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads stay behind in the parent
 
 
-def each(parts: Sequence[Callable[..., None]], args: tuple[Any, ...]) -> None:
-    """Call every part with `args`, the first one here; all have ended when it returns or raises.
+def each(workers: Sequence[Callable[[int, int], None]], pieces: Sequence[tuple[int, int]]) -> None:
+    """Let the workers take the pieces, the first of them here; all have ended when it returns or raises.
 
+    A thread that has not begun when no piece is left is not waited for: on a busy machine the caller does
+    it all.
     Each sees the caller's context, and with it NumPy's error state.
     """
-    others = [_pool().submit(contextvars.copy_context().run, part, *args) for part in parts[1:]]
+    left = iter(pieces)
+
+    def work(worker: Callable[[int, int], None]) -> None:
+        for lo, hi in left:  # one thread at a time is inside the iterator
+            worker(lo, hi)
+
+    others = [_pool().submit(contextvars.copy_context().run, work, worker) for worker in workers[1:]]
     try:
-        parts[0](*args)
+        work(workers[0])
     finally:
-        errors = [other.exception() for other in others]
+        errors = [other.exception() for other in others if not other.cancel()]
     for error in errors:
         if error is not None:
             raise error
