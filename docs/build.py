@@ -1,7 +1,7 @@
-"""The pages that follow from the code: the table of ops, and the reference from the docstrings.
+"""What follows from the code: the table of ops, the figures of graphs, and the reference from the docstrings.
 
-``python docs/build.py`` writes ops.md, which is kept in the repository; MkDocs takes the reference from here
-when it builds the site.
+``python docs/build.py`` writes ops.md and figures/, which are kept in the repository; MkDocs takes the
+reference from here when it builds the site.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import runpy
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterable
 from itertools import groupby
@@ -22,6 +24,7 @@ from portagrad.op import TABLE, Op
 
 DOCS = Path(__file__).resolve().parent
 OPS = DOCS / "ops.md"
+FIGURES = DOCS / "figures"
 
 _OPS_HEAD = """\
 # The table of ops
@@ -45,7 +48,7 @@ _SECTIONS = {
     "Backends": lambda name, value: _home(value) == "portagrad.backend",
     "Errors": lambda name, value: _home(value) == "portagrad.errors",
 }
-MODULES = ("nn", "optim", "random", "data", "train", "testing")
+MODULES = ("nn", "optim", "random", "scipy", "data", "train", "testing")
 
 
 def ops_page(before: str = "") -> str:
@@ -108,6 +111,27 @@ def _kernels() -> dict[str, Iterable[str]]:
         except BackendUnavailableError:
             continue
     return found
+
+
+def figures() -> dict[str, str]:
+    """The figures of chapter 6.5 that the examples draw, and two more, as SVG by file name.
+
+    By the layout of our own: it is the same everywhere.
+    """
+    examples = {
+        path.stem: runpy.run_path(str(path))
+        for path in sorted((DOCS.parent / "examples" / "chapter_6_5").glob("*.py"))
+    }
+    predict = examples["b_logistic"]["predict"]
+    inputs = pg.ones(3), pg.ones(3), pg.asarray(0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, example in examples.items():
+            if "draw" in example:
+                example["draw"](Path(folder, f"{name}.svg"), graphviz=False)
+        pg.graph(predict, *inputs).draw(Path(folder, "ops.svg"), graphviz=False)
+        gradient = pg.graph(pg.grad(predict, argnums=(1, 2)), *inputs)
+        gradient.draw(Path(folder, "gradient.svg"), graphviz=False)
+        return {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).iterdir())}
 
 
 def reference() -> dict[str, str]:
@@ -222,4 +246,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 if __name__ == "__main__":
+    FIGURES.mkdir(exist_ok=True)
+    for name, text in figures().items():
+        (FIGURES / name).write_text(text, encoding="utf-8")
     OPS.write_text(ops_page(OPS.read_text(encoding="utf-8") if OPS.exists() else ""), encoding="utf-8")

@@ -11,6 +11,7 @@ from portagrad.backend import Backend
 from portagrad.device import Device, current_device, device
 from portagrad.docstring import described
 from portagrad.errors import BackendUnavailableError
+from portagrad.indexed import apply_at
 from portagrad.kernel import raw_namespace
 from portagrad.op import TABLE, define
 from portagrad.ops.creation import CREATION, FREQUENCIES
@@ -32,7 +33,8 @@ MAKERS = {**CREATION, **FREQUENCIES}
 @functools.cache
 def function(name: str) -> Callable[..., Any]:
     """The public function of an op: dispatches on its arguments, raw in and raw out."""
-    return public(TABLE[name])
+    op = TABLE[name]
+    return public(op, apply_at if "key" in op.params and op.name != "indexed" else apply)
 
 
 class Namespace:
@@ -70,12 +72,14 @@ class Namespace:
         if self.prefix + name in MAKERS:
             make = _maker(self.backend, self.prefix + name)
             return _creation(self.prefix + name, make, lambda d: _native(self.backend, d), hold)
-        if self.prefix:
-            return getattr(getattr(self.backend.xp, self.prefix[:-1]), name)
-        if name in EXTENSIONS:
+        if not self.prefix and name in EXTENSIONS:
             return Namespace(self.backend, f"{name}.")
-        found = getattr(self.backend.xp, name)
-        return _on_raw(name, found) if name in DTYPE_FUNCTIONS else found
+        found = getattr(getattr(self.backend.xp, self.prefix[:-1]) if self.prefix else self.backend.xp, name)
+        if name in DTYPE_FUNCTIONS:
+            return _on_raw(name, found)
+        if not callable(found) or isinstance(found, type) or name.startswith("__"):
+            return found
+        return _beyond(self.prefix + name)
 
     def device_of(self, x: Any) -> Any:
         """The native device of an array or tensor."""
@@ -115,6 +119,16 @@ class Namespace:
             y = apply(TABLE["astype"], (y,), {"dtype": y.dtype, "copy": True})
         stays = device is None or device == self.device_of(y)  # by the library's name, which may be another's
         return y if stays else y.to_device(device)  # type: ignore[no-any-return]
+
+
+def _beyond(name: str) -> Any:
+    """A function that a library has beyond the standard: its own knows no tensors, but NumPy asks them."""
+    from portagrad.protocols import array_functions  # they are made of this namespace
+
+    try:
+        return array_functions()[name]
+    except KeyError:
+        raise AttributeError(f"tensors have no {name!r}, which is not in the standard", name=name) from None
 
 
 def _holds_tensors(obj: Any) -> bool:

@@ -10,8 +10,9 @@ import numpy as np
 from portagrad.backend import BY_TYPE, KIND, Backend
 from portagrad.device import device_of
 from portagrad.errors import ConcretizationError
+from portagrad.indexed import apply_at
 from portagrad.op import NO_PARAMS, TABLE, Op, define
-from portagrad.ops.gathering import by_arrays
+from portagrad.ops.indexing import replaces
 from portagrad.trace import Trace, Traced, apply, kernel_for
 
 OPERATORS = {
@@ -164,10 +165,13 @@ class Tensor(Traced):
         return stopped(self)  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any, /) -> Tensor:
-        return index("getitem", (self,), key)  # type: ignore[no-any-return]
+        return apply_at(TABLE["getitem"], (self,), {"key": key})  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
-        self.rebind(index("index_put", (self, value), key))
+        if replaces(self.shape, bare(key), value):
+            self.rebind(apply(TABLE["reshape"], (hold(value),), {"shape": self.shape, "copy": True}))
+        else:
+            self.rebind(apply_at(TABLE["index_put"], (self, value), {"key": key}))
 
     def rebind(self, new: Any) -> Tensor:
         """Give this object the value of another: what in-place operations do."""
@@ -236,7 +240,7 @@ class Tensor(Traced):
         return self.shape[0]
 
     def __iter__(self) -> Any:
-        return iter([self[i] for i in range(len(self))])
+        return iter([self[i, ...] for i in range(len(self))])
 
     def __repr__(self) -> str:
         label = "" if self.trace is CONSTANT else f", {type(self.trace).__name__} {self.trace.level}"
@@ -317,16 +321,6 @@ def stopped(x: Any) -> Any:
 def bare(x: Any) -> Any:
     """The raw array of a constant tensor; anything else as it is."""
     return x.value if isinstance(x, Tensor) and x.trace is CONSTANT else x
-
-
-def index(name: str, args: tuple[Any, ...], key: Any) -> Any:
-    """The op `name` at an index: constants in it are plain numbers, other tensors are arguments."""
-    parts = key if isinstance(key, tuple) else (key,)
-    for part in parts:
-        if isinstance(part, Tensor) and not (part.trace.plain or kind(part)):
-            return by_arrays(name, args, parts, args[0].__array_namespace__())
-    known = tuple([part.concrete("an index") if isinstance(part, Tensor) else part for part in parts])
-    return apply(TABLE[name], args, {"key": known if isinstance(key, tuple) else known[0]})
 
 
 def number(x: Any, like: Any) -> Any:

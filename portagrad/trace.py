@@ -136,7 +136,7 @@ def _fixed(value: Any, name: str) -> Any:
     return value.concrete(name) if isinstance(value, Traced) else value  # type: ignore[attr-defined]
 
 
-def public(op: Op) -> Callable[..., Any]:
+def public(op: Op, dispatch: Callable[..., Any] = apply) -> Callable[..., Any]:
     """The public function of an op, of its exact signature, dispatching on its arguments."""
     name = op.name.rpartition(".")[2]
     if op.starred:
@@ -149,7 +149,7 @@ def public(op: Op) -> Callable[..., Any]:
     function = define(
         f"def {name}{op.signature}:\n    return apply(op, {given}, {params})",
         name,
-        {"apply": apply, "op": op, "NO_PARAMS": NO_PARAMS, "fixed": _fixed},
+        {"apply": dispatch, "op": op, "NO_PARAMS": NO_PARAMS, "fixed": _fixed},
     )
     function.__module__ = "portagrad"
     function.__qualname__ = name

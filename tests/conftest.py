@@ -8,9 +8,12 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy asks arrays for their namespace; read on import
 # The arrays are tiny: what counts is how long XLA takes to compile for each shape.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false",
 )
 os.environ.setdefault("DASK_SCHEDULER", "synchronous")  # threads are no help with arrays of six elements
 if "jax" in sys.modules:

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from portagrad_cupy.kernels import kernels
+from portagrad_cupy.plan import INLINES, plan
 
 _runtime = cupy.cuda.runtime
 
@@ -73,6 +74,8 @@ backend = Backend(
     guard=_guard,
     kernels=kernels,
     numpy_methods=True,
+    plan=plan,
+    inlines=INLINES,
     out_of_memory=(cupy.cuda.memory.OutOfMemoryError,),
     version=cupy.__version__,
 )

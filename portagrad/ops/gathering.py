@@ -1,34 +1,19 @@
-"""Indexing by arrays that are arguments, because their numbers belong to a trace.
+"""Indexing by arrays as array-API code: an index becomes positions in flattened axes.
 
-An index of numbers known to Python is a parameter of `getitem`. One that differs from example to example
-under `vmap`, or from run to run of a graph, becomes positions in flattened axes, computed by array-API code;
-`take`, `untake` and `put`, whose indices are arguments, do the rest.
+That is how `vmap` indexes where each example does at places of its own: `take`, `untake` and `put`, whose
+indices are arguments, have batching rules.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from portagrad.errors import ConcretizationError
 from portagrad.op import Filled, case, linear
-
-
-class Slot(NamedTuple):
-    """Where in an index an array stands: its number among the arrays."""
-
-    number: int
+from portagrad.ops.indexing import Slot
 
 
 def by_arrays(name: str, args: tuple[Any, ...], key: tuple[Any, ...], xp: Any) -> Any:
-    """What the op `name` does at an index: `getitem`, `index_put` or `index_add`, on tensors.
-
-    A mask is a choice where one number is assigned, the only use of it that leaves the shape alone.
-    """
-    if name == "index_put" and len(key) == 1 and not getattr(args[1], "shape", ()):
-        (mask,), (x, value) = key, args
-        if getattr(mask, "shape", None) and xp.isdtype(mask.dtype, "bool"):
-            mask = xp.reshape(mask, (*mask.shape, *(1,) * (len(x.shape) - len(mask.shape))))
-            return xp.where(mask, value, x)
+    """What the op `name` does at an index: `getitem`, `index_put` or `index_add`, on tensors."""
     slots, arrays = slotted(key, xp)
     if name == "getitem":
         return gather(args[0], arrays, slots, xp)
@@ -45,19 +30,10 @@ def slotted(key: tuple[Any, ...], xp: Any) -> tuple[list[Any], list[Any]]:
             parts.append(part)
             continue
         array = xp.asarray(part)
-        found = _true(array, xp) if xp.isdtype(array.dtype, "bool") else (array,)
+        found = xp.nonzero(array) if xp.isdtype(array.dtype, "bool") else (array,)
         parts.extend(Slot(len(arrays) + i) for i in range(len(found)))
         arrays.extend(found)
     return parts, arrays
-
-
-def _true(mask: Any, xp: Any) -> Any:
-    try:
-        return xp.nonzero(mask)
-    except ConcretizationError as error:
-        raise ConcretizationError(
-            f"indexing by a mask: {error}. To assign one number, x[mask] = 0.0, works"
-        ) from None
 
 
 def gather(x: Any, arrays: list[Any], key: list[Any], xp: Any) -> Any:

@@ -26,6 +26,7 @@ RULES: Mapping[str, Callable[[batching.Batch], Any]] = {
     "contraction": batching.contraction,
     "crossed": batching.crossed,
     "flattened": batching.flattened,
+    "gathered": indexing.gathered,
     "indexed": indexing.indexed,
     "joined": batching.joined,
     "member": indexing.member,

@@ -7,6 +7,7 @@ from typing import Any
 
 from portagrad.backend import basic_index
 from portagrad.ops.gathering import by_arrays
+from portagrad.ops.indexing import filled
 from portagrad.transforms.batching import Batch, beyond, lifted, rows
 
 
@@ -28,6 +29,22 @@ def indexed(call: Batch) -> Any:
     if call.batched[1]:
         value = lifted(value, True, len(xp.getitem(x, key=key).shape) - 1, xp)
     return call.run(x, value, key=key)
+
+
+def gathered(call: Batch) -> Any:
+    """``indexed``: arrays of the index are others in each example."""
+    of, template, xp = call.params["of"], call.params["key"], call.xp
+
+    def one(*arrays: Any) -> Any:
+        key, args = filled(template, arrays)
+        key = key if isinstance(key, tuple) else (key,)
+        if of == "scatter":
+            (x,) = args
+            zeros = xp.zeros(call.params["shape"], dtype=x.dtype, device=xp.device_of(x))
+            return by_arrays("index_add", (zeros, x), key, xp)
+        return by_arrays(of, args, key, xp)
+
+    return call.each(one)
 
 
 def own_positions(indices: Any, n: int, xp: Any) -> Any:

@@ -44,7 +44,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def checkpointed(*args: Any) -> Any:
-        call = OwnCall(f"checkpoint({_name(f)})", f, args)
+        call = OwnCall(f"checkpoint({_name(f)})", args)
         forward = call.flat(f)
 
         def pull(g: Any, leaves: Any) -> Any:
@@ -112,7 +112,7 @@ class custom_vjp:
         if self.forward is None or self.backward is None:
             raise Error(f"{name}: no rule yet; call {name}.defvjp(forward, backward) first")
         rule, back = self.forward, self.backward
-        call = OwnCall(name, self.f, args)
+        call = OwnCall(name, args)
         if not any(isinstance(x, Tensor) and x.trace is not CONSTANT for x in call.arrays):
             return self.f(*args)
         residuals: list[Any] = []
@@ -215,7 +215,7 @@ class custom_jvp:
         rule = self.rule
         if rule is None:
             raise Error(f"{name}: no rule yet; call {name}.defjvp(rule) first")
-        call = OwnCall(name, self.f, args)
+        call = OwnCall(name, args)
 
         def both(leaves: Any, ts: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             ys, dys = (flatten(part)[0] for part in rule(call.arguments(leaves), call.arguments(ts)))

@@ -20,10 +20,9 @@ _ARRAY = object()  # where a tree has an array
 class OwnCall:
     """One call of a function with a rule of its own: an op made for it, on the leaves of the arguments."""
 
-    def __init__(self, name: str, f: Callable[..., Any], args: Any) -> None:
+    def __init__(self, name: str, args: Any) -> None:
         leaves, self.structure = flatten(args)
         self.name = name
-        self.f = f
         self.where = [i for i, x in enumerate(leaves) if is_array(x)]
         self.leaves = [None if is_array(x) else x for x in leaves]  # what is kept must not keep the arguments
         self.results: tuple[Any, list[Any]] = (None, [])

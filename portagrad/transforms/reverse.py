@@ -167,8 +167,10 @@ def settle(g: Any, like: Any) -> Any:
 def unbroadcast(g: Any, shape: tuple[int, ...], xp: Any) -> Any:
     """Sum over the axes along which an argument of `shape` was broadcast."""
     extra = len(g.shape) - len(shape)
+    if extra < 0:  # assignment drops leading axes of length 1
+        return xp.reshape(unbroadcast(g, shape[-extra:], xp), shape)
     if g.shape[extra:] == shape:
-        return xp.sum(g, axis=tuple(range(extra)))
+        return xp.sum(g, axis=tuple(range(extra))) if extra else g
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
     )
