@@ -133,7 +133,8 @@ class Namespace:
             y = apply(TABLE["astype"], (y,), {"dtype": dtype, "copy": True})
         elif copy:
             y = apply(TABLE["astype"], (y,), {"dtype": y.dtype, "copy": True})
-        return y if device is None else y.to_device(device)  # type: ignore[no-any-return]
+        stays = device is None or device == self.device_of(y)  # by the library's name, which may be another's
+        return y if stays else y.to_device(device)  # type: ignore[no-any-return]
 
 
 def _beyond(name: str) -> Any:

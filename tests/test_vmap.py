@@ -449,6 +449,15 @@ def test_an_index_out_of_range_is_no_other_examples_element():
         pg.vmap(put)(X, I([4, 0, 0]))
 
 
+def test_a_value_kept_past_its_batch_has_leaked():
+    kept = []
+    pg.vmap(lambda x: kept.append(x) or x * 2)(X)
+    with pytest.raises(
+        pg.LeakedTraceError, match="multiply: an argument belongs to a BatchTrace that has ended"
+    ):
+        kept[0] * 2
+
+
 def test_stop_gradient_keeps_the_batch(problem):
     x = problem[2]
     found = pg.vmap(pg.grad(lambda x: pg.sum(pg.stop_gradient(x) * x)))(x)
