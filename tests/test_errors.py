@@ -292,7 +292,7 @@ def test_what_does_not_fit_in_place():
     i = xp.asarray([1, 2])
     for wrong in (1.5, xp.ones(2), 1j, xp.asarray([1, 2], dtype=xp.complex64)):
         before = i
-        with pytest.raises(TypeError, match="in-place result is .*, which int64 does not hold"):
+        with pytest.raises(TypeError, match=r"in-place result is .*, which int64 does not hold"):
             i += wrong
         assert i is before
         np.testing.assert_array_equal(host(i), [1, 2])
