@@ -588,7 +588,9 @@ def _(d: Draw) -> Call:
 @_drawn("linalg.matrix_norm")
 def _(d: Draw) -> Call:
     x = d.array(FLOATING, d.of((3, 2), (2, 3), (2, 3, 2), (1, 1), (2,)))
-    return d.call(x, **d.some(ord=("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf), keepdims=(True, False)))
+    return d.call(
+        x, **d.some(ord=("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf, 3, "none"), keepdims=(True, False))
+    )
 
 
 @_drawn("linalg.matrix_power")

@@ -69,8 +69,8 @@ def repeat_transpose(g: Any, x_like: Any, repeats: Any, axis: Any, xp: Any) -> A
     """The copies of an element, added up."""
     axis_ = 0 if axis is None else axis % len(x_like.shape)
     n = math.prod(x_like.shape) if axis is None else x_like.shape[axis_]
-    if isinstance(repeats, int):
-        shape = tuple(g.shape)
+    if not getattr(repeats, "shape", ()):
+        shape, repeats = tuple(g.shape), int(repeats)
         split = xp.reshape(g, (*shape[:axis_], n, repeats, *shape[axis_ + 1 :]))
         out = xp.sum(split, axis=axis_ + 1)
     else:
@@ -89,7 +89,7 @@ def tile_transpose(g: Any, x_like: Any, repetitions: Any, xp: Any) -> Any:
 
 
 def roll_transpose(g: Any, shift: Any, axis: Any, xp: Any) -> Any:
-    return xp.roll(g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis=axis)
+    return xp.roll(g, tuple(-s for s in shift) if isinstance(shift, tuple | list) else -shift, axis=axis)
 
 
 def meshgrid_forward(*arrays: Any, indexing: str, xp: Any) -> tuple[Any, ...]:
