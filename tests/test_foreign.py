@@ -100,7 +100,7 @@ def weighed(parts):
 
 def directions(arrays):
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(x.shape) + (0 if KIND[x.dtype] == 1 else 1j) for x in arrays]
+    return [rng.standard_normal(x.shape) + (1j if np.iscomplexobj(x) else 0) for x in arrays]
 
 
 def gradients(f, arrays):
