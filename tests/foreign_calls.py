@@ -31,7 +31,7 @@ special.softmax(x, axis=1)
 special.log_softmax(x, axis=0)
 special.xlogy(p, y * y)
 special.xlog1py(x, p)
-special.rel_entr(p, q)
+special.entr(p), special.rel_entr(p, q)
 special.erf(x), special.erfc(x), special.erfinv(p)
 special.expit(x), special.logit(p)
 special.ndtr(x), special.log_ndtr(x), special.ndtri(p)
@@ -50,7 +50,7 @@ stats.kstat(w, 3), stats.kstatvar(w, 1), stats.lmoment(w)
 stats.boxcox_llf(0.7, w), stats.yeojohnson_llf(0.7, w)
 stats.circmean(w), stats.circvar(w), stats.circstd(w)
 stats.directional_stats(x).mean_direction
-stats.entropy(p, q, axis=1)
+stats.entropy(p, axis=1), stats.entropy(p, q, axis=1)
 stats.differential_entropy(u)
 stats.skewtest(u).statistic, stats.kurtosistest(u).statistic
 stats.combine_pvalues(p[0, :], method="stouffer").pvalue
@@ -268,8 +268,18 @@ OUTSIDE = (
 special.psi(p)
 special.gamma(p)
 special.exp2(x)
-stats.f_oneway(x[0, :], y[0, :], x[1, :]).statistic
+special.gammaincc(p, q)
+special.betainc(p, q, p)
+stats.chisquare(p, axis=1).statistic
+stats.bartlett(w, x[0, :], y[1, :]).statistic
 stats.levene(w, x[0, :], y[1, :]).statistic
+stats.f_oneway(x[0, :], y[0, :], x[1, :]).statistic
+stats.jarque_bera(x, axis=1).statistic
+stats.normaltest(u).statistic
+stats.ttest_1samp(x, 0.1, axis=1).statistic
+stats.ttest_ind(x, y, axis=1).statistic
+stats.ttest_rel(x, y, axis=1).statistic
+stats.pearsonr(x, y, axis=1).statistic
 """,
     ),
     (

@@ -31,7 +31,10 @@ NAMES = {}  # what the lines call
 
 @pytest.fixture(scope="module", autouse=True)
 def names_in_lines():
-    """What the lines call, with scikit-learn's dispatch switched on; SciPy's is by tests/conftest.py."""
+    """What the lines call, with scikit-learn's dispatch switched on; SciPy's is by tests/conftest.py.
+
+    Imported when the first test runs: it takes seconds, which a run of other tests need not wait.
+    """
     found = {"np": np, "ab": ("a", "b"), "b": {"b": [1.0, 2.0, 4.0]}}
     for package, inside in MODULES.items():
         for each in inside.split():
@@ -40,9 +43,9 @@ def names_in_lines():
             found[top] = importlib.import_module(f"{package}.{top}")
     transform = found["spatial"].transform
     found |= {name: getattr(transform, name) for name in ("Rotation", "RigidTransform", "Slerp")}
-    found["xpx"] = importlib.import_module("array_api_extra")
-    found["xr"] = importlib.import_module("xarray")
-    found["einops"] = importlib.import_module("einops.array_api") and importlib.import_module("einops")
+    importlib.import_module("einops.array_api")
+    for name, module in {"einops": "einops", "xpx": "array_api_extra", "xr": "xarray"}.items():
+        found[name] = importlib.import_module(module)
     NAMES.update(found)
     with importlib.import_module("sklearn").config_context(array_api_dispatch=True):
         yield
@@ -100,7 +103,7 @@ def weighed(parts):
 
 def directions(arrays):
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(x.shape) + (0 if KIND[x.dtype] == 1 else 1j) for x in arrays]
+    return [rng.standard_normal(x.shape) + (1j if np.iscomplexobj(x) else 0) for x in arrays]
 
 
 def gradients(f, arrays):

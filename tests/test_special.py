@@ -156,6 +156,7 @@ CLOSED = {
     "i0": (pg.special.i0, LINE, lambda x: [special.ivp(0, x, n) for n in (1, 2, 3)]),
     "i1": (pg.special.i1, LINE, lambda x: [special.ivp(1, x, n) for n in (1, 2, 3)]),
     "iv": (lambda x: pg.special.iv(3, x), LINE, lambda x: [special.ivp(3, x, n) for n in (1, 2, 3)]),
+    "entr": (pg.special.entr, POINTS[2:], lambda x: (-1 - np.log(x), -1 / x, 1 / x**2)),
     "xlogy": (lambda x: pg.special.xlogy(3.0, x), POINTS[2:], lambda x: (3 / x, -3 / x**2, 6 / x**3)),
     "xlog1py": (
         lambda x: pg.special.xlog1py(3.0, x),
