@@ -19,7 +19,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="of every library (2)")
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that all works")
     parser.add_argument("--minutes", type=float, default=60, help="start no case after so many (60)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose group or title has this in it")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="cases whose group or title has this in it"
+    )
     parser.add_argument("--output", type=Path, default=HOME / "results", metavar="DIR")
     parser.add_argument("--name", default="", help="of the files: cpu, or the card's name")
     given = parser.parse_args()

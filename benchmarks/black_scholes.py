@@ -153,9 +153,7 @@ def autograd(count: int, device: str) -> Running:
         return anp.sum(price(*args, anp, lambda x: 0.5 * erfc(x * -(0.5**0.5))))
 
     gradient = grad(value, (0, 1, 2, 3))
-    return Running(
-        lambda: gradient(*arrays), libraries.nothing, lambda found: _sample(found, np.asarray)
-    )
+    return Running(lambda: gradient(*arrays), libraries.nothing, lambda found: _sample(found, np.asarray))
 
 
 def cases(device: str, quick: bool = False) -> list[Case]:

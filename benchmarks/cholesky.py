@@ -16,7 +16,7 @@ PROCESSES, POINTS = 64, 64
 
 
 def problem() -> list[Any]:
-    """Length scales, amplitudes and noises of Gaussian processes, their squared distances and observations."""
+    """Of Gaussian processes: length scales, amplitudes, noises, squared distances and observations."""
     rng = np.random.default_rng(0)
     times = np.sort(rng.uniform(0, 10, (PROCESSES, POINTS)), axis=1)
     parts = (
@@ -31,7 +31,14 @@ def problem() -> list[Any]:
 
 
 def likelihood(
-    length: Any, amplitude: Any, noise: Any, squares: Any, y: Any, eye: Any, xp: Any, solve: Callable[..., Any]
+    length: Any,
+    amplitude: Any,
+    noise: Any,
+    squares: Any,
+    y: Any,
+    eye: Any,
+    xp: Any,
+    solve: Callable[..., Any],
 ) -> Any:
     """Rasmussen and Williams (2006), "Gaussian processes for machine learning", eq. 2.30, but for a constant.
 
@@ -110,9 +117,7 @@ def autograd(device: str) -> Running:
     libraries.on_a_cpu(device)
     arrays = problem()
     gradient = grad(lambda *args: likelihood(*args, anp, anp.linalg.solve), (0, 1, 2))
-    return Running(
-        lambda: gradient(*arrays), libraries.nothing, lambda found: _read(found, np.asarray)
-    )
+    return Running(lambda: gradient(*arrays), libraries.nothing, lambda found: _read(found, np.asarray))
 
 
 def cases(device: str, quick: bool = False) -> list[Case]:

@@ -122,9 +122,7 @@ def autograd(device: str) -> Running:
 
     gradient = grad(loss)
     product = grad(lambda ps: sum(anp.sum(g * v) for g, v in zip(gradient(ps), along, strict=True)))
-    return Running(
-        lambda: product(params), libraries.nothing, lambda found: _read(found, np.asarray)
-    )
+    return Running(lambda: product(params), libraries.nothing, lambda found: _read(found, np.asarray))
 
 
 def cases(device: str, quick: bool = False) -> list[Case]:

@@ -1,7 +1,7 @@
 """Peak memory of a training step of 1024-2048-2048-10 at batch 512.
 
 Each contender runs twice in processes of its own: once this step, once one of a tiny network. The difference of
-their peaks of resident memory, taken while steps run after the first two, is what the step needs: weights,
+their peaks of resident memory, while steps run after the first two, is what the step needs: weights,
 state, gradients, activations and work space, by whatever allocator; libraries and compilers cancel.
 """
 
@@ -16,7 +16,16 @@ from benchmarks.mlp import NUMPY, SIZES
 from benchmarks.training import Training
 
 TINY = ((8, 8, 8, 10), 8)
-CONTENDERS = ("portagrad", "portagrad compiled", NUMPY, "torch", "torch.compile", "jax.jit", "autograd", "MyGrad")
+CONTENDERS = (
+    "portagrad",
+    "portagrad compiled",
+    NUMPY,
+    "torch",
+    "torch.compile",
+    "jax.jit",
+    "autograd",
+    "MyGrad",
+)
 
 
 def cases(device: str, quick: bool = False) -> list[Case]:

@@ -48,7 +48,9 @@ def _case(i: int, optimizer: str, device: str) -> Case:
 def contenders(training: Training, device: str, others: bool = True) -> dict[str, Make]:
     """Everyone who takes this step, in the order of the table."""
     ours = partial(partial, steps.portagrad, training, device)
-    torch_compile = partial(steps.torch, training, device, "default" if device == "cpu" else "reduce-overhead")
+    torch_compile = partial(
+        steps.torch, training, device, "default" if device == "cpu" else "reduce-overhead"
+    )
     found: dict[str, Make] = {
         "portagrad": ours(),
         "portagrad compiled": ours(compiled=True),

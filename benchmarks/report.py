@@ -84,8 +84,8 @@ def described(machine: dict[str, Any]) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     where = f"{machine['card']}; " if machine.get("card") else ""
     return (
-        f"Measured on {where}{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads for "
-        f"every library, {machine['system']}; NumPy with {machine['blas']}; {libraries}; at commit "
+        f"Measured on {where}{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
+        f"for every library, {machine['system']}; NumPy with {machine['blas']}; {libraries}; at commit "
         f"{machine['commit']}."
     )
 

@@ -218,4 +218,6 @@ def tinygrad(training: Training, device: str) -> Running:
             loss = h.sparse_categorical_crossentropy(labels).backward()
             return loss.realize(*optimizer.schedule_step())
 
-    return Running(step, wait=lambda loss: Device[Device.DEFAULT].synchronize(), read=lambda loss: loss.numpy())
+    return Running(
+        step, wait=lambda loss: Device[Device.DEFAULT].synchronize(), read=lambda loss: loss.numpy()
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.case import Cost, Running
 
 SAMPLE = 0.05
-"""Seconds of work in one sample, so that a short step is repeated; OpenBLAS's threads spin for half of this."""
+"""Seconds of work in one sample: a short step is repeated. OpenBLAS's threads spin for half of this."""
 PAUSE = 0.03
 """Seconds between samples, in which the last contender's threads go to sleep."""
 
@@ -47,7 +47,7 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """The cost of each contender, one figure a round.
 
-    The order turns from round to round, so that none always follows the same neighbour. After the first round
+    The order turns from round to round, so that none always follows the same neighbour. After the first
     it is known how many fit into `seconds`; there are at least three, at most `rounds`. A contender that fails
     is reported and left out.
     """
