@@ -26,7 +26,7 @@ COLUMNS = 2
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw the medians and quartiles of all contenders over the baseline of each case, and save the figure."""
+    """Draw medians and quartiles of all contenders over the baseline of each case, and save the figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -47,9 +47,9 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """The cost of each contender, one figure a round.
 
-    The order turns from round to round, so that none always follows the same neighbour. After the first
-    it is known how many fit into `seconds`; there are at least three, at most `rounds`. A contender that fails
-    is reported and left out.
+    The order turns from round to round, so that none always follows the same neighbour. There are as many
+    rounds as fit into `seconds`, at least three and at most `rounds`. A contender that fails is reported and
+    left out.
     """
     found: dict[str, list[float]] = {name: [] for name in costs}
     start = time.perf_counter()

@@ -156,7 +156,7 @@ def with_benchmarks(readme: str) -> str:
     report = _report()
     results = report.load(RESULTS / "cpu.json")
     shown = [group for group in report.groups(results) if group.endswith("step") and "memory" not in group]
-    tables = "\n\n".join(f"{group}, {report.group_table(results, group)}" for group in shown)
+    tables = "\n\n".join(f"{group}:\n\n{report.group_table(results, group)}" for group in shown)
     block = f"<!-- benchmarks -->\n{report.described(results.machine)}\n\n{tables}\n<!-- /benchmarks -->"
     return re.sub(r"<!-- benchmarks -->.*<!-- /benchmarks -->", lambda _: block, readme, flags=re.DOTALL)
 
