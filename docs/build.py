@@ -121,7 +121,8 @@ _BENCHMARKS_HEAD = """\
 `python -m benchmarks` (after `pip install 'portagrad[bench]'`) runs portagrad beside code written by hand
 and other libraries, in one process and one after the other in every round, each with the same number of
 threads and configured as its users would have it. Before anything is timed their results are compared. A
-number is the median over the rounds of the ratio to the baseline's time; less is better. Of a CPU only
+number is the median over the rounds of the ratio to the baseline's time; less is better. A round times a
+short step in five stretches and takes the best, because what else a machine does only adds. Of a CPU only
 ratios are kept: seconds say nothing on another machine. This page is made from `benchmarks/results/` by
 `python docs/build.py`.
 

@@ -85,7 +85,7 @@ def test_every_training_step_takes_the_same_steps(optimizer: str) -> None:
     expected = losses(by_hand.numpy_step(training))
     assert expected[-1] < expected[0]
     np.testing.assert_allclose(losses(steps.portagrad(training, "cpu")), expected, rtol=1e-5)
-    for library in ("torch", "autograd", "mygrad"):
+    for library in ("torch", "autograd"):
         if importlib.util.find_spec(library):
             np.testing.assert_allclose(losses(getattr(steps, library)(training, "cpu")), expected, rtol=1e-5)
 
@@ -153,7 +153,8 @@ def test_every_case_of_the_requirement_has_its_bars() -> None:
             assert case.baseline in case.contenders
             for bar in case.bars:
                 assert {bar.ours, *bar.over} <= set(case.contenders), (case.title, bar)
-    assert len(mlp.SIZES[4][0]) == 21 and sum(black_scholes.OPTIONS == n for n in (10_000_000,)) == 1
+    assert len(mlp.SIZES[4][0]) == 21  # nineteen hidden layers
+    assert black_scholes.OPTIONS == 10_000_000
 
 
 def test_without_a_cuda_device_the_cuda_contenders_say_so() -> None:
