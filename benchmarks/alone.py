@@ -1,4 +1,4 @@
-"""A contender's training steps in a process of its own: how long its first call takes, and its peak of memory.
+"""A contender's training steps in a process of its own: how long the first one takes, and the peak of memory.
 
 ``python -m benchmarks.alone`` takes a contender's name and a `Training` as JSON and prints its `Told`.
 """
@@ -33,7 +33,7 @@ def ask(name: str, training: Training, device: str) -> Told:
     """Run a contender in a fresh process, without what compilers keep on disk."""
     command = [sys.executable, "-m", "benchmarks.alone", name, json.dumps(asdict(training)), device]
     settings = {**os.environ, "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).parent.parent
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=settings)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]

@@ -16,7 +16,7 @@ PROCESSES, POINTS = 64, 64
 
 
 def problem() -> list[Any]:
-    """Length scales, amplitudes and noises of Gaussian processes, their squared distances and observations."""
+    """Of Gaussian processes: length scales, amplitudes, noises, squared distances and observations."""
     rng = np.random.default_rng(0)
     times = np.sort(rng.uniform(0, 10, (PROCESSES, POINTS)), axis=1)
     parts = (

@@ -1,4 +1,4 @@
-"""Compile time: what the first step takes more than a later one, in a fresh process, with nothing kept on disk."""
+"""Compile time: what a first step takes more than a later one, in a fresh process without caches."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def pg_device(library: str, device: str) -> Any:
     }
     try:
         return pg.device(names[library, device])
-    except pg.Error as error:
+    except (pg.Error, RuntimeError, ValueError) as error:  # RuntimeError is JAX's, of a platform
         raise NotHere(str(error)) from error
 
 

@@ -1,7 +1,7 @@
 """Peak memory of a training step of 1024-2048-2048-10 at batch 512.
 
-Each contender runs twice in processes of its own: once this step, once one of a tiny network. The difference of
-their peaks of resident memory, taken while steps run after the first two, is what the step needs: weights,
+Each contender runs twice in processes of its own: this step, and one of a tiny network. The difference of
+their peaks of resident memory, while steps run after the first two, is what the step needs: weights,
 state, gradients, activations and work space, by whatever allocator; libraries and compilers cancel.
 """
 

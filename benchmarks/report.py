@@ -82,10 +82,11 @@ def groups(results: Results) -> list[str]:
 def described(machine: dict[str, Any]) -> str:
     """A paragraph about the machine."""
     libraries = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     where = f"{machine['card']}; " if machine.get("card") else ""
     return (
-        f"Measured on {where}{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads for "
-        f"every library, {machine['system']}; NumPy with {machine['blas']}; {libraries}; at commit "
+        f"Measured on {where}{machine['processor']}, {machine['cores']} cores, {threads} "
+        f"for every library, {machine['system']}; NumPy with {machine['blas']}; {libraries}; at commit "
         f"{machine['commit']}."
     )
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.case import Cost, Running
 
 SAMPLE = 0.05
-"""Seconds of work in one sample, so that a short step is repeated; OpenBLAS's threads spin for half of this."""
+"""Seconds of work in one sample: a short step is repeated. OpenBLAS's threads spin for half of this."""
+STRETCHES = 5
+"""A sample is its best stretch of so many, where it has several calls: what else runs here only adds."""
 PAUSE = 0.03
 """Seconds between samples, in which the last contender's threads go to sleep."""
 
@@ -21,14 +23,16 @@ def timer(running: Running) -> Cost:
     calls = 1
     while (seconds := _seconds(running, calls)) < SAMPLE / 4:
         calls *= 4
-    calls = max(1, round(calls * SAMPLE / seconds))
+    each = seconds / calls
+    calls = max(1, round(SAMPLE / STRETCHES / each))
+    stretches = STRETCHES if each < SAMPLE / STRETCHES else 1
 
     def cost() -> float:
         gc.collect()
         time.sleep(PAUSE)
-        if calls > 1:
+        if stretches > 1:
             running.wait(running.step())  # brings its threads and its memory back
-        return _seconds(running, calls) / calls
+        return min(_seconds(running, calls) for _ in range(stretches)) / calls
 
     return cost
 
@@ -47,9 +51,9 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """The cost of each contender, one figure a round.
 
-    The order turns from round to round, so that none always follows the same neighbour. After the first round
-    it is known how many fit into `seconds`; there are at least three, at most `rounds`. A contender that fails
-    is reported and left out.
+    The order turns from round to round, so that none always follows the same neighbour. There are as many
+    rounds as fit into `seconds`, at least three and at most `rounds`. A contender that fails is reported and
+    left out.
     """
     found: dict[str, list[float]] = {name: [] for name in costs}
     start = time.perf_counter()

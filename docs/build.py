@@ -1,7 +1,7 @@
-"""What follows from the code: the table of ops, what is differentiable where, figures, and the reference.
+"""What follows from the code: tables of ops, of what is differentiable, of benchmarks; figures; the reference.
 
-``python docs/build.py`` writes ops.md, capabilities.md and figures/, which are kept in the repository; MkDocs
-takes the reference, made of the docstrings, from here when it builds the site.
+``python docs/build.py`` writes ops.md, capabilities.md, benchmarks.md, figures/ and the README's tables of
+benchmarks, which are kept in the repository; MkDocs takes the reference, made of the docstrings, from here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 import runpy
+import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterable
@@ -26,9 +27,13 @@ from portagrad.ops.data_type import DTYPE_FUNCTIONS
 from portagrad.testing.trials import DEVICES, ELSEWHERE, GPU, LAWS, SLOW, held
 
 DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
 OPS = DOCS / "ops.md"
 FIGURES = DOCS / "figures"
 CAPABILITIES = DOCS / "capabilities.md"
+BENCHMARKS = DOCS / "benchmarks.md"
+README = ROOT / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
 
 _OPS_HEAD = """\
 # The table of ops
@@ -235,6 +240,60 @@ def figures() -> dict[str, str]:
         return {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).iterdir())}
 
 
+_BENCHMARKS_HEAD = """\
+# Benchmarks
+
+`python -m benchmarks` (after `pip install 'portagrad[bench]'`) runs portagrad beside code written by hand
+and other libraries, in one process and one after the other in every round, each with the same number of
+threads and configured as its users would have it. Before anything is timed their results are compared. A
+number is the median over the rounds of the ratio to the baseline's time; less is better. A round times a
+short step in five stretches and takes the best, because what else a machine does only adds. Of a CPU only
+ratios are kept: seconds say nothing on another machine. This page is made from `benchmarks/results/` by
+`python docs/build.py`.
+
+- *NumPy by hand* is a training step with in-place operations and preallocated products, AdamW's moments
+  included.
+- *torch* is `torch.nn` with the fused optimizers; under *torch.compile* the network and its loss are
+  compiled.
+- *jax.jit* is one pure step, parameters and optimizer state donated.
+- *autograd* and *MyGrad* use the optimizers of *NumPy by hand*; *tinygrad* its own, under `TinyJit`.
+- Each library has the same number of threads, by the variables of its matrix products; XLA starts one
+  thread for each core that the process may use, so the process is kept to so many.
+- Peak memory is the resident memory of steps after the first two, in a process of their own, less the
+  same of a tiny network, so that libraries and compilers cancel and every allocator counts. Compile time
+  is what the first step takes more than a later one, in a fresh process without caches.
+"""
+
+
+def benchmarks_page() -> str:
+    """What was measured, from the files of results: a CPU's first, then each card's."""
+    report = _report()
+    parts = [_BENCHMARKS_HEAD]
+    for path in sorted(RESULTS.glob("*.json"), key=lambda path: (path.stem != "cpu", path.stem)):
+        results = report.load(path)
+        title = results.machine.get("card") or "CPU"
+        picture = f"![Medians and quartiles of all contenders](../benchmarks/results/{path.stem}.png)"
+        parts += [f"## {title}\n\n{report.page(results)}", picture + "\n"]
+    return "\n".join(parts)
+
+
+def with_benchmarks(readme: str) -> str:
+    """The README with the tables of training steps between its marks."""
+    report = _report()
+    results = report.load(RESULTS / "cpu.json")
+    shown = [group for group in report.groups(results) if group.endswith("step") and "memory" not in group]
+    tables = "\n\n".join(f"{group}:\n\n{report.group_table(results, group)}" for group in shown)
+    block = f"<!-- benchmarks -->\n{report.described(results.machine)}\n\n{tables}\n<!-- /benchmarks -->"
+    return re.sub(r"<!-- benchmarks -->.*<!-- /benchmarks -->", lambda _: block, readme, flags=re.DOTALL)
+
+
+def _report() -> Any:
+    """benchmarks.report, which is no installed package."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module("benchmarks.report")
+
+
 def reference() -> dict[str, str]:
     """The pages of the reference, by path."""
     public = {name: getattr(pg, name) for name in pg.__all__}
@@ -338,12 +397,19 @@ def _fenced(text: str) -> str:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """MkDocs: add the pages of the reference."""
+    """MkDocs: add the pages of the reference, and the figures of the benchmarks."""
     from mkdocs.structure.files import File
 
     for path, text in reference().items():
         files.append(File.generated(config, path, content=text))
+    for figure in RESULTS.glob("*.png"):
+        files.append(File.generated(config, f"results/{figure.name}", abs_src_path=str(figure)))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """MkDocs: figures that lie beside the results in the repository lie below the pages on the site."""
+    return markdown.replace("](../benchmarks/results/", "](results/")
 
 
 if __name__ == "__main__":
@@ -352,3 +418,5 @@ if __name__ == "__main__":
         (FIGURES / name).write_text(text, encoding="utf-8")
     CAPABILITIES.write_text(capabilities_page(), encoding="utf-8")
     OPS.write_text(ops_page(OPS.read_text(encoding="utf-8") if OPS.exists() else ""), encoding="utf-8")
+    BENCHMARKS.write_text(benchmarks_page(), encoding="utf-8")
+    README.write_text(with_benchmarks(README.read_text(encoding="utf-8")), encoding="utf-8")
