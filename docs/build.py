@@ -1,4 +1,4 @@
-"""What follows from the code: tables of ops, of what is differentiable, of benchmarks; figures; the reference.
+"""What follows from the code: tables of ops, of derivatives, of benchmarks; figures; the reference.
 
 ``python docs/build.py`` writes ops.md, capabilities.md, benchmarks.md, figures/ and the README's tables of
 benchmarks, which are kept in the repository; MkDocs takes the reference, made of the docstrings, from here.
