@@ -214,7 +214,7 @@ def test_compile_trains_with_a_plan_of_cupys() -> None:
 
 
 @given(st.lists(programs(), min_size=3, max_size=3), st.sampled_from([(), (0, 1, 2)]))
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 def test_programs_and_their_gradients_compute_the_same(some: Any, donate: Any) -> None:
     def f(*inputs: Any) -> Any:
         out = []
@@ -290,7 +290,7 @@ def many_shapes(choices: Any, inputs: Any) -> list[Any]:
         st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 9)), min_size=15, max_size=40
     )
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 def test_programs_over_many_shapes_compute_the_same(choices: Any) -> None:
     rng = np.random.default_rng(0)
     x = [rng.uniform(-1, 1, shape) for shape in SHAPES]
