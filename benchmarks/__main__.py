@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [chain] [mlp] [--rounds N] [--threads N]``."""
+"""Run the benchmarks: ``python -m benchmarks [chain] [mlp] [cuda] [--rounds N] [--threads N]``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy as np
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", default=["chain", "mlp"], help="chain, mlp (both by default)")
+    parser.add_argument(
+        "what", nargs="*", default=["chain", "mlp"], help="chain, mlp (both by default), cuda"
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2, help="of every library's matrix products")
     parser.add_argument("--json", help="write the figures here as well")
@@ -25,6 +27,8 @@ def main() -> None:
         results["ratios"] += chains(options.rounds, options.threads)
     if "mlp" in options.what:
         results["ratios"] += mlps(options.rounds, options.threads)
+    if "cuda" in options.what:
+        results["ratios"] += on_cuda(options.rounds)
     print("| case | portagrad over | median ratio | quartiles | bar |\n|---|---|---|---|---|")
     for row in results["ratios"]:
         low, high = row["quartiles"]
@@ -71,6 +75,24 @@ def mlps(rounds: int, threads: int) -> list[dict[str, Any]]:
             row(seconds, f"SGD step, {case}", "by hand", bar),
             row(seconds, f"SGD step, {case}", "torch", None),
         ]
+    return rows
+
+
+def on_cuda(rounds: int) -> list[dict[str, Any]]:
+    """A compiled step on the first CUDA device against the step by hand in a CUDA graph."""
+    import cupy
+
+    from benchmarks import cuda, mlp
+    from benchmarks.timing import interleaved
+
+    card = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    rows = []
+    for case, (sizes, batch) in mlp.CASES.items():
+        steps = {name: make(sizes, batch) for name, make in cuda.CONTENDERS.items()}
+        losses = {name: [float(step()) for _ in range(20)] for name, step in steps.items()}
+        np.testing.assert_allclose(losses["portagrad"], losses["by hand"], rtol=2e-3, err_msg=case)
+        seconds = interleaved({name: cuda.several(step) for name, step in steps.items()}, rounds)
+        rows.append(row(seconds, f"compiled SGD step, {case}, {card}", "by hand", None))
     return rows
 
 
