@@ -28,7 +28,7 @@ KINDS = {
 INFINITE = (np.inf, -np.inf, np.nan)
 NUMBERS = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -3.5, 7.0, 0.1, -0.7, 100.0, 1e30, 1e-30)
 
-compiler = pytest.mark.skipif(cuda_on_host.COMPILER is None, reason="neither g++ nor clang++ is installed")
+compiler = pytest.mark.skipif(cuda_on_host.COMPILER is None, reason=cuda_on_host.NO_COMPILER)
 
 
 def pairs(dtype: str) -> tuple[Any, Any]:

@@ -19,7 +19,7 @@ import portagrad as pg
 from portagrad import nn, optim
 from portagrad.transforms.tree import flatten, is_array
 
-pytestmark = pytest.mark.skipif(cuda_on_host.COMPILER is None, reason="neither g++ nor clang++ is installed")
+pytestmark = pytest.mark.skipif(cuda_on_host.COMPILER is None, reason=cuda_on_host.NO_COMPILER)
 
 
 def step(model: Any, state: Any, x: Any, labels: Any) -> Any:
