@@ -193,6 +193,12 @@ def test_reductions_compute_what_numpy_does() -> None:
     assert kinds == {"flat", "rows", "columns"}
 
 
+def test_few_long_rows_are_left_to_cupy() -> None:
+    for shape, calls in (((2, 9000), "sum"), ((3, 9000), None), ((18000,), None)):
+        _, plan = planned(lambda x: pg.sum(2.0 * x, axis=-1), np.ones(shape))
+        assert plan.report.get("calls") == calls
+
+
 def nvrtc() -> Any:
     """NVIDIA's compiler: from its wheel, else the system's. Skips where there is none."""
     spec = importlib.util.find_spec("nvidia")
