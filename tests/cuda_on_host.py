@@ -107,6 +107,9 @@ class Stream:
         assert recorded is not None
         return types.SimpleNamespace(launch=lambda: [work() for work in recorded])
 
+    def synchronize(self) -> None:
+        assert self.recording is None
+
     def record(self) -> Any:
         return ("event of", self)
 

@@ -107,6 +107,12 @@ def test_other_donated_addresses_get_a_graph_of_their_own_when_they_come_again()
         training.state = arrays(*training.state)
         training.run(batch)
     assert training.plan.captures.captured == 2
+    for _ in range(3):
+        training.state = arrays(*training.state)
+        training.run(batch)
+        training.run(batch)
+    assert training.plan.captures.captured == 5
+    assert len(training.plan.captures.graphs) == adapter().capture.GRAPHS == 4
 
 
 def test_results_are_not_overwritten_by_the_next_call() -> None:
@@ -127,6 +133,7 @@ def test_what_cannot_be_captured_is_launched_and_the_report_says_why() -> None:
     assert plan.report["calls"] == "cumulative_sum"
     told = plan.report["CUDA graph"]
     assert told.startswith("not captured") and "not permitted when stream is capturing" in told
+    assert "step 2 of 3 of the plan: cumulative_sum by CuPy at test_cupy_plan.py:" in told
     assert plan.captures.launched == 0
 
 
