@@ -401,6 +401,10 @@ PRODUCTS: tuple[tuple[Any, str, tuple[Any, ...]], ...] = (
 """Products, and how cuBLAS is called for them; not at all where it could not be."""
 
 
+def not_found() -> Any:
+    raise OSError("libcublas.so.12")
+
+
 @pytest.mark.parametrize("case", range(len(PRODUCTS)))
 def test_products_are_what_cublas_is_asked_for(case: int, monkeypatch: Any) -> None:
     f, how, shapes = PRODUCTS[case]
@@ -415,6 +419,11 @@ def test_products_are_what_cublas_is_asked_for(case: int, monkeypatch: Any) -> N
         graph, plan = planned(lambda x, y: f(pg.asarray(x), pg.asarray(y)), x, y)
         (mine,), (its,) = plan(*arrays(x, y)), graph.run([x, y])
         np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-5)
+        monkeypatch.setattr(adapter().plan, "blas", not_found)
+        _, plan = planned(lambda x, y: f(pg.asarray(x), pg.asarray(y)), x, y)
+        np.testing.assert_allclose(plan(*arrays(x, y))[0], its, rtol=1e-5, atol=1e-5)
+        assert ("cuBLAS was not found: OSError" in plan.report.get("products", "")) is bool(how)
+        monkeypatch.setattr(adapter().plan, "blas", lambda: handle)
     assert library.calls[-3:] == (["stream", "workspace", how] if how else [])
 
 
