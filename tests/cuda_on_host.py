@@ -30,7 +30,8 @@ from portagrad.transforms.equations import Graph
 from portagrad.transforms.graph import record
 
 HERE = Path(__file__).parent
-COMPILER = shutil.which("g++") or shutil.which("clang++")
+COMPILER = None if sys.platform == "win32" else shutil.which("g++") or shutil.which("clang++")
+NO_COMPILER = "there is no g++ or clang++ to run generated CUDA C++ on the host"
 PARTS = (
     *("expressions", "indices", "layout", "grouping", "accesses", "writer", "memory", "blas", "kernel"),
     *("planner", "capture", "plan"),
@@ -105,6 +106,9 @@ class Stream:
         recorded, self.recording = self.recording, None
         assert recorded is not None
         return types.SimpleNamespace(launch=lambda: [work() for work in recorded])
+
+    def synchronize(self) -> None:
+        assert self.recording is None
 
     def record(self) -> Any:
         return ("event of", self)

@@ -28,7 +28,7 @@ KINDS = {
 INFINITE = (np.inf, -np.inf, np.nan)
 NUMBERS = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -3.5, 7.0, 0.1, -0.7, 100.0, 1e30, 1e-30)
 
-compiler = pytest.mark.skipif(cuda_on_host.COMPILER is None, reason="neither g++ nor clang++ is installed")
+compiler = pytest.mark.skipif(cuda_on_host.COMPILER is None, reason=cuda_on_host.NO_COMPILER)
 
 
 def pairs(dtype: str) -> tuple[Any, Any]:
@@ -191,6 +191,12 @@ def test_reductions_compute_what_numpy_does() -> None:
         np.testing.assert_allclose(mine, its, rtol=1e-4, atol=1e-4, err_msg=told)
     kinds = {group.kind for step in plan.schedule.steps for group in getattr(step, "groups", ())}
     assert kinds == {"flat", "rows", "columns"}
+
+
+def test_few_long_rows_are_left_to_cupy() -> None:
+    for shape, calls in (((2, 9000), "sum"), ((3, 9000), None), ((18000,), None)):
+        _, plan = planned(lambda x: pg.sum(2.0 * x, axis=-1), np.ones(shape))
+        assert plan.report.get("calls") == calls
 
 
 def nvrtc() -> Any:

@@ -164,7 +164,7 @@ class Blas:
 
 def _loaded() -> Any:
     """The library that CuPy itself calls; asked for a handle, CuPy loads it."""
-    assert cupy.cuda.Device().cublas_handle
+    _ = cupy.cuda.Device().cublas_handle
     major = cupy.cuda.runtime.runtimeGetVersion() // 1000
     if sys.platform == "win32":
         return ctypes.CDLL(f"cublas64_{major}.dll")

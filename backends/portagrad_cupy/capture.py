@@ -67,7 +67,7 @@ class Captures:
         for k, (now, then) in enumerate(zip(addresses, last, strict=True)):
             if now != then and k not in self.donated and k not in self.copies:
                 self.copies[k] = cupy.empty_like(inputs[k])
-                self.graphs.clear()  # they read that input where it no longer is
+                self._keep(0)  # they read that input where it no longer is
         key = self._key(addresses)
         captured = self.graphs.get(key)
         if captured is None:
@@ -76,14 +76,14 @@ class Captures:
             try:
                 captured = self._capture([self.copies.get(k, x) for k, x in enumerate(inputs)])
             except Exception as error:
-                self.refused = f"{type(error).__name__}: {error}".partition("\n")[0]
-                self.graphs.clear()
+                told = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())]
+                self.refused = "; ".join(part.partition("\n")[0] for part in told)
+                self._keep(0)
                 self.copies.clear()
                 return self._step_by_step(inputs)
             self.graphs[key] = captured
             self.captured += 1
-            if len(self.graphs) > GRAPHS:
-                self.graphs.popitem(last=False)
+            self._keep(GRAPHS)
         self.graphs.move_to_end(key)
         for k, copy in self.copies.items():
             cupy.copyto(copy, inputs[k])
@@ -94,6 +94,13 @@ class Captures:
 
     def _key(self, addresses: list[int]) -> tuple[int, ...]:
         return tuple([a for k, a in enumerate(addresses) if k not in self.copies])
+
+    def _keep(self, count: int) -> None:
+        """So many graphs; the others are dropped once the device has done with them."""
+        if len(self.graphs) > count:
+            cupy.cuda.get_current_stream().synchronize()
+        while len(self.graphs) > count:
+            self.graphs.popitem(last=False)
 
     def _step_by_step(self, inputs: list[Any]) -> list[Any]:
         self.executed += 1

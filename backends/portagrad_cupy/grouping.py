@@ -11,6 +11,9 @@ from portagrad_cupy.layout import Layouts
 
 EQUATIONS = 160
 """How many equations one group may have: more would not fit a thread's registers."""
+LONG = 4096
+"""How many times longer than there are rows a row may be, which one block adds up: longer ones are left to
+CuPy, and what is computed of their elements keeps the whole device busy."""
 READS = 40
 """How many arrays one group may read."""
 
@@ -87,7 +90,8 @@ def _kind(eq: Any) -> tuple[str, tuple[int, ...], int]:
         kept = [a for a in long if a not in axes]
         return "columns", shape, min(kept, default=rank)
     if axes == frozenset(long[len(long) - len(axes) :]):
-        return "rows", shape, rank - min(axes)
+        rows, length = math.prod(shape[: min(axes)]), math.prod(shape[min(axes) :])
+        return ("rows", shape, rank - min(axes)) if length <= LONG * rows else ("call", (), 0)
     return "call", (), 0
 
 

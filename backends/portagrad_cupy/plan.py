@@ -133,7 +133,11 @@ class Plan:
             self.blas.multiply(step.product, out.dtype, x.data.ptr, y.data.ptr, out.data.ptr)
             return
         first, second = (self.seen(a, v) for a, v in zip(step.eq.args, (x, y), strict=True))
-        cupy.matmul(first, second, out=out)
+        if step.eq.op.name == "matmul":
+            cupy.matmul(first, second, out=out)
+        else:
+            made = step.eq.kernel()(first, second, **step.eq.params)
+            cupy.copyto(out, cupy.asarray(made, order="C"))
 
     def call(self, step: Call, values: list[Any]) -> None:
         """The library's own function.
