@@ -183,6 +183,6 @@ def cases(device: str, quick: bool = False) -> list[Case]:
             else (),
             rtol=2e-3,
             atol=1e-3,
-            seconds=60.0,
+            seconds=45.0,
         )
     ]

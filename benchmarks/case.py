@@ -75,7 +75,7 @@ class Case:
     compared: int = 1
     rtol: float = 1e-3
     atol: float = 0.0
-    seconds: float = 12.0
+    seconds: float = 10.0
     rounds: int = 1_000
     bytes: bool = False
 

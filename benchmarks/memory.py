@@ -16,16 +16,7 @@ from benchmarks.mlp import NUMPY, SIZES
 from benchmarks.training import Training
 
 TINY = ((8, 8, 8, 10), 8)
-CONTENDERS = (
-    "portagrad",
-    "portagrad compiled",
-    NUMPY,
-    "torch",
-    "torch.compile",
-    "jax.jit",
-    "autograd",
-    "MyGrad",
-)
+CONTENDERS = ("portagrad", "portagrad compiled", NUMPY, "torch", "torch.compile", "jax.jit")
 
 
 def cases(device: str, quick: bool = False) -> list[Case]:
