@@ -118,7 +118,13 @@ class Namespace:
             True copies always; False raises where that is needed.
         """
         if isinstance(obj, list | tuple) and _holds_tensors(obj):
-            parts = tuple([self.asarray(part, dtype=dtype, device=device) for part in obj])
+            beside = self.device_of(_first(obj)) if device is None else device  # where numbers go
+            parts = tuple(
+                [
+                    self.asarray(part, dtype=dtype, device=device if _holds_tensors(part) else beside)
+                    for part in obj
+                ]
+            )
             return apply(TABLE["stack"], parts, {"axis": 0})  # type: ignore[no-any-return]
         if not isinstance(obj, Traced):
             stays = device is None and isinstance(obj, self.backend.array_types)
@@ -151,6 +157,13 @@ def _holds_tensors(obj: Any) -> bool:
     if isinstance(obj, list | tuple):
         return any(map(_holds_tensors, obj))
     return isinstance(obj, Traced)
+
+
+def _first(obj: Any) -> Any:
+    """The first tensor in a nested sequence."""
+    while isinstance(obj, list | tuple):
+        obj = next(part for part in obj if _holds_tensors(part))
+    return obj
 
 
 def _native(backend: Backend, place: Any) -> Any:
@@ -262,10 +275,7 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
         True copies always; False raises where that is needed.
     """
     if isinstance(obj, Traced) or _holds_tensors(obj):
-        first = obj
-        while isinstance(first, list | tuple):
-            first = next(part for part in first if _holds_tensors(part))
-        return first.__array_namespace__().asarray(obj, dtype=dtype, device=device, copy=copy)
+        return _first(obj).__array_namespace__().asarray(obj, dtype=dtype, device=device, copy=copy)
     try:
         backend, where = backend_of(obj), None
     except TypeError:

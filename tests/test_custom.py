@@ -170,7 +170,7 @@ def test_constants_and_integers_may_stand_in_front_of_what_is_differentiated(wra
     """Each cotangent goes to the argument that it belongs to, whichever of them are active."""
 
     def f(w, n, v, x):
-        return w**2 * x * pg.astype(n, x.dtype) + v * x**3
+        return x * w**2 * pg.astype(n, x.dtype) + x**3 * v
 
     if wrap == "checkpoint":
         wrapped = pg.checkpoint(f)
