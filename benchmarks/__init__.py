@@ -1,1 +1,1 @@
-"""Benchmarks against peers, side by side in one run."""
+"""portagrad beside hand-written code and other libraries, measured in one run: ``python -m benchmarks``."""

@@ -1,109 +1,92 @@
-"""One eager SGD step of an MLP classifier, against the same step written by hand."""
+"""Training steps of MLPs: five sizes, SGD and AdamW."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
-import numpy as np
+from benchmarks import by_hand, steps
+from benchmarks.case import Bar, Case, Make
+from benchmarks.training import Training
 
-import portagrad as pg
-from portagrad import nn, optim
+SIZES = (
+    ((64, 32, 10), 32),
+    ((64, 128, 64, 10), 64),
+    ((784, 512, 256, 10), 128),
+    ((1024, 2048, 2048, 10), 512),
+    ((256, *(256,) * 19, 10), 256),
+)
+OVER_HAND = {"sgd": (0.85, 0.85, 0.95, 1.0, 0.95), "adamw": (0.6, 0.6, 0.75, 0.9, 0.9)}
+OVER_PEERS = (0.8, 1.0, 1.0, 1.0, 1.0)
+EAGER_OVER_HAND = {SIZES[0]: 1.8, SIZES[2]: 1.1}
+ON_CUDA_OVER_TORCH = (0.4, 0.4, 0.4, 0.9, 0.9)
 
-RATE = 0.01
-
-
-def data(sizes: tuple[int, ...], batch: int) -> tuple[Any, Any]:
-    """A batch of inputs and labels."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((batch, sizes[0])).astype(np.float32)
-    return x, rng.integers(0, sizes[-1], batch)
-
-
-def by_hand(sizes: tuple[int, ...], batch: int) -> Callable[[], Any]:
-    """NumPy with in-place operations wherever they are possible."""
-    model = nn.MLP.init(pg.random.key(0), sizes, dtype=np.float32)
-    ws = [np.array(layer.weight) for layer in model.layers]
-    bs = [np.array(layer.bias) for layer in model.layers]
-    x, labels = data(sizes, batch)
-    rows = np.arange(batch)
-    last = len(ws) - 1
-
-    def step() -> Any:
-        hs = [x]
-        for i, (w, b) in enumerate(zip(ws, bs, strict=True)):
-            h = hs[-1] @ w
-            h += b
-            if i < last:
-                np.maximum(h, 0, out=h)
-            hs.append(h)
-        d = hs.pop()
-        d -= d.max(axis=1, keepdims=True)
-        picked = d[rows, labels]
-        np.exp(d, out=d)
-        total = d.sum(axis=1, keepdims=True)
-        loss = float(np.mean(np.log(total[:, 0]) - picked))
-        d /= total
-        d[rows, labels] -= 1
-        d /= batch
-        for i in range(last, -1, -1):
-            h = hs[i]
-            gw, gb = h.T @ d, d.sum(axis=0)
-            if i:
-                d = d @ ws[i].T
-                d *= h > 0
-            gw *= RATE
-            ws[i] -= gw
-            gb *= RATE
-            bs[i] -= gb
-        return loss
-
-    return step
+NUMPY, CUPY = "NumPy by hand", "CuPy by hand, in a CUDA graph"
+TORCH_COMPILE = {"cpu": "torch.compile", "cuda": "torch.compile, reduce-overhead"}
 
 
-def portagrad(sizes: tuple[int, ...], batch: int) -> Callable[[], Any]:
-    """The public API, eager."""
-    state: dict[str, Any] = {"model": nn.MLP.init(pg.random.key(0), sizes, dtype=np.float32)}
-    optimizer = optim.sgd(RATE)
-    state["optimizer"] = optimizer.init(state["model"])
-    x, labels = data(sizes, batch)
-    step = pg.value_and_grad(lambda model, x, labels: nn.cross_entropy(model(x), labels))
-
-    def one() -> Any:
-        loss, grads = step(state["model"], x, labels)
-        updates, state["optimizer"] = optimizer.update(grads, state["optimizer"], state["model"])
-        state["model"] = optim.apply_updates(state["model"], updates)
-        return float(loss)
-
-    return one
+def cases(device: str, quick: bool = False) -> list[Case]:
+    """Of both optimizers; the smaller two on portagrad's other backends too."""
+    return [_case(i, optimizer, device) for optimizer in ("sgd", "adamw") for i in range(len(SIZES))]
 
 
-def torch(sizes: tuple[int, ...], batch: int) -> Callable[[], Any]:
-    """torch.nn and torch.optim, eager."""
-    import torch
-
-    first = nn.MLP.init(pg.random.key(0), sizes, dtype=np.float32)
-    layers: list[Any] = []
-    for i, (n, m) in enumerate(itertools.pairwise(sizes)):
-        layer = torch.nn.Linear(n, m)
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(np.array(first.layers[i].weight).T))
-            layer.bias.copy_(torch.from_numpy(np.array(first.layers[i].bias)))
-        layers += [layer, torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1])
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
-    x, labels = map(torch.from_numpy, data(sizes, batch))
-
-    def one() -> Any:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return one
+def _case(i: int, optimizer: str, device: str) -> Case:
+    training = Training(*SIZES[i], optimizer)
+    deep = len(training.sizes) > 10
+    hand = NUMPY if device == "cpu" else CUPY
+    return Case(
+        group="SGD step" if optimizer == "sgd" else "AdamW step",
+        title=training.title,
+        contenders=contenders(training, device, others=i < 2),
+        baseline=hand,
+        bars=_bars(i, optimizer) if device == "cpu" else _bars_on_cuda(i),
+        # Steps of a deep network double what rounding does in each layer, so only the first ones agree.
+        compared=2 if deep else 5,
+        rtol=2e-3,
+    )
 
 
-CASES = {"64-32-10 at 32": ((64, 32, 10), 32), "784-512-256-10 at 128": ((784, 512, 256, 10), 128)}
-CONTENDERS = {"by hand": by_hand, "portagrad": portagrad, "torch": torch}
+def contenders(training: Training, device: str, others: bool = True) -> dict[str, Make]:
+    """Everyone who takes this step, in the order of the table."""
+    ours = partial(partial, steps.portagrad, training, device)
+    torch_compile = partial(
+        steps.torch, training, device, "default" if device == "cpu" else "reduce-overhead"
+    )
+    found: dict[str, Make] = {
+        "portagrad": ours(),
+        "portagrad compiled": ours(compiled=True),
+    }
+    if others:
+        for library in ("torch", "jax"):
+            found[f"portagrad on {library}"] = ours(library=library)
+            found[f"portagrad compiled on {library}"] = ours(library=library, compiled=True)
+    if device == "cpu":
+        found[NUMPY] = partial(by_hand.numpy_step, training)
+    else:
+        found[CUPY] = partial(by_hand.cupy_step, training, device)
+    return {
+        **found,
+        "torch": partial(steps.torch, training, device),
+        TORCH_COMPILE[device]: torch_compile,
+        "jax.jit": partial(steps.jax, training, device),
+        "autograd": partial(steps.autograd, training, device),
+        "MyGrad": partial(steps.mygrad, training, device),
+        "tinygrad": partial(steps.tinygrad, training, device),
+    }
+
+
+def _bars(i: int, optimizer: str) -> list[Bar]:
+    bars = [
+        Bar("portagrad compiled", (NUMPY,), OVER_HAND[optimizer][i]),
+        Bar("portagrad compiled", ("torch", TORCH_COMPILE["cpu"], "jax.jit"), OVER_PEERS[i]),
+    ]
+    if optimizer == "sgd" and SIZES[i] in EAGER_OVER_HAND:
+        bars.append(Bar("portagrad", (NUMPY,), EAGER_OVER_HAND[SIZES[i]]))
+    return bars
+
+
+def _bars_on_cuda(i: int) -> list[Bar]:
+    return [
+        Bar("portagrad compiled", ("torch",), ON_CUDA_OVER_TORCH[i]),
+        Bar("portagrad compiled", (TORCH_COMPILE["cuda"], "jax.jit"), 1.1),
+        Bar("portagrad compiled", (CUPY,), 1.1),
+    ]

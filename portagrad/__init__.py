@@ -87,7 +87,7 @@ _ERRORS = [
     "OutOfMemoryError",
     "SavedValueMutatedError",
 ]
-_MODULES = ["data", "nn", "optim", "random", "testing", "train"]
+_MODULES = ["data", "nn", "optim", "random", "scipy", "testing", "train"]
 _INTERNAL = (
     *(
         "cross_entropy_and_slope",
@@ -97,8 +97,10 @@ _INTERNAL = (
         "index_add",
         "index_put",
         "one_hot",
+        "put",
     ),
-    *("scatter", "standardize", "threefry", "to_device", "untake", "untake_along_axis"),
+    *("scatter", "standardize", "threefry", "to_device"),
+    *("untake", "untake_along_axis"),
 )
 _FUNCTIONS = [name for name in TABLE if "." not in name and name not in _INTERNAL]
 

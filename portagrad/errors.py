@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 
 class Error(Exception):
     """Base of every exception that portagrad itself raises."""
@@ -57,3 +61,27 @@ class DataError(Error, ValueError):
 
 class CheckpointError(Error, ValueError):
     """A file of weights or a checkpoint is damaged or of another kind."""
+
+
+def note_call(error: BaseException, name: str, args: Iterable[Any], params: Mapping[str, Any]) -> None:
+    """Note on another's exception which op it comes from, and what that was given.
+
+    Type and message stay the library's own. Portagrad's messages begin with the op's name already, and where
+    an op runs another one each has its note, the inner one first.
+    """
+    if isinstance(error, Error) or str(error).startswith(f"{name}: "):
+        return
+    given = [*map(brief, args), *[f"{key}={brief(value)}" for key, value in params.items()]]
+    note = f"in {name}({', '.join(given)})"
+    if note not in getattr(error, "__notes__", ()):  # one level of tracing further in
+        error.add_note(note)
+
+
+def brief(value: Any) -> str:
+    """An argument as messages show it: dtype and shape of an array, other values shortened."""
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(brief, value))})"
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    if isinstance(value, type) or dtype is None or not isinstance(shape, tuple):
+        return reprlib.repr(value)
+    return f"{str(dtype).rpartition('.')[2]} {tuple(shape)}"

@@ -10,7 +10,8 @@ from typing import Any
 from portagrad.backend import Backend
 from portagrad.device import Device, current_device, device
 from portagrad.docstring import described
-from portagrad.errors import BackendUnavailableError
+from portagrad.errors import BackendUnavailableError, note_call
+from portagrad.indexed import apply_at
 from portagrad.kernel import raw_namespace
 from portagrad.op import TABLE, define
 from portagrad.ops.creation import CREATION, FREQUENCIES
@@ -32,7 +33,22 @@ MAKERS = {**CREATION, **FREQUENCIES}
 @functools.cache
 def function(name: str) -> Callable[..., Any]:
     """The public function of an op: dispatches on its arguments, raw in and raw out."""
-    return public(TABLE[name])
+    op = TABLE[name]
+    return public(op, apply_at if "key" in op.params and op.name != "indexed" else apply)
+
+
+def _noted(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is no op, whose exceptions name it as those of ops do."""
+
+    @functools.wraps(call)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except Exception as error:
+            note_call(error, call.__name__, [a for a in args if not isinstance(a, Namespace)], kwargs)
+            raise
+
+    return noted
 
 
 class Namespace:
@@ -70,12 +86,15 @@ class Namespace:
         if self.prefix + name in MAKERS:
             make = _maker(self.backend, self.prefix + name)
             return _creation(self.prefix + name, make, lambda d: _native(self.backend, d), hold)
-        if self.prefix:
-            return getattr(getattr(self.backend.xp, self.prefix[:-1]), name)
-        if name in EXTENSIONS:
+        if not self.prefix and name in EXTENSIONS:
             return Namespace(self.backend, f"{name}.")
-        found = getattr(self.backend.xp, name)
-        return _on_raw(name, found) if name in DTYPE_FUNCTIONS else found
+        space = getattr(self.backend.xp, self.prefix[:-1]) if self.prefix else self.backend.xp
+        found = self.backend.kernels.get(self.prefix + name) or getattr(space, name)
+        if name in DTYPE_FUNCTIONS:
+            return _on_raw(name, found)
+        if not callable(found) or isinstance(found, type) or name.startswith("__"):
+            return found
+        return _beyond(self.prefix + name)
 
     def device_of(self, x: Any) -> Any:
         """The native device of an array or tensor."""
@@ -84,6 +103,7 @@ class Namespace:
     broadcast_shapes = staticmethod(broadcast_shapes)
     hold = staticmethod(hold)
 
+    @_noted
     def asarray(
         self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
     ) -> Tensor:
@@ -113,7 +133,18 @@ class Namespace:
             y = apply(TABLE["astype"], (y,), {"dtype": dtype, "copy": True})
         elif copy:
             y = apply(TABLE["astype"], (y,), {"dtype": y.dtype, "copy": True})
-        return y if device is None else y.to_device(device)  # type: ignore[no-any-return]
+        stays = device is None or device == self.device_of(y)  # by the library's name, which may be another's
+        return y if stays else y.to_device(device)  # type: ignore[no-any-return]
+
+
+def _beyond(name: str) -> Any:
+    """A function that a library has beyond the standard: its own knows no tensors, but NumPy asks them."""
+    from portagrad.protocols import array_functions  # they are made of this namespace
+
+    try:
+        return array_functions()[name]
+    except KeyError:
+        raise AttributeError(f"tensors have no {name!r}, which is not in the standard", name=name) from None
 
 
 def _holds_tensors(obj: Any) -> bool:
@@ -215,9 +246,10 @@ def _described(
     call.__module__ = "portagrad"
     call.__signature__ = its  # type: ignore[attr-defined]
     call.__doc__ = described(doc, its, result, [note, f"In the standard since {since}."])
-    return call
+    return _noted(call)
 
 
+@_noted
 def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
     """``asarray`` of the standard: a raw array on `device`; an array or tensor stays on its own library.
 

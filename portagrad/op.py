@@ -49,14 +49,14 @@ class Op:
     ragged : bool
         Whether the result's shape depends on the numbers in the arguments.
     batch : str or callable, optional
-        The batching rule, by its name in ``transforms/batch.py``; ``vmap`` loops where there is none.
+        The batching rule, or its name in ``transforms/batch.py``; `vmap` loops where there is none.
     byproduct : str
         What a pull rule may read besides: something that an adapter's kernel ``"name_and_byproduct"``
         returns after the result because it has it anyway, and None wherever there is no such kernel.
     domain, domains : (float, float), dict
         The open interval to draw arguments from; by argument where they differ.
-    fixed : tuple of str
-        Which of the params may be arrays: nothing differentiates by them.
+    fixed : dict
+        Which of the params may be arrays, and why their numbers must be known.
     prepare : dict
         By argument, ``prepare(x, xp)``: array-API code that makes what the tests draw a valid argument, such
         as a symmetric matrix.
@@ -88,7 +88,7 @@ class Op:
     ragged: bool = False
     domain: tuple[float, float] = (-2.0, 2.0)
     domains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    fixed: tuple[str, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
     prepare: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     invariant: Callable[..., Any] | None = None
     cases: tuple[Case, ...] = ()

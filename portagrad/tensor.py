@@ -10,7 +10,9 @@ import numpy as np
 from portagrad.backend import BY_TYPE, KIND, Backend
 from portagrad.device import device_of
 from portagrad.errors import ConcretizationError
+from portagrad.indexed import apply_at
 from portagrad.op import NO_PARAMS, TABLE, Op, define
+from portagrad.ops.indexing import replaces
 from portagrad.trace import Trace, Traced, apply, kernel_for
 
 OPERATORS = {
@@ -43,6 +45,8 @@ NUMPY_ATTRIBUTES = (
     *("sum", "swapaxes", "take", "tolist", "transpose", "var"),
 )
 """What NumPy's arrays have and the standard's need not."""
+VERSIONS = (None, "2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+"""Of the standard; each holds those before it."""
 UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
 
 
@@ -121,6 +125,8 @@ class Tensor(Traced):
         """The array-API namespace of tensors on this tensor's library."""
         from portagrad.namespace import namespace_on  # the namespace is built from tensors
 
+        if api_version not in VERSIONS:
+            raise ValueError(f"__array_namespace__: api_version is {api_version!r}; known are {VERSIONS[1:]}")
         return namespace_on(backend_of(self))
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
@@ -163,16 +169,24 @@ class Tensor(Traced):
         return stopped(self)  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any, /) -> Tensor:
-        return apply(TABLE["getitem"], (self,), {"key": plain_key(key)})  # type: ignore[no-any-return]
+        return apply_at(TABLE["getitem"], (self,), {"key": key})  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
-        self.rebind(apply(TABLE["index_put"], (self, value), {"key": plain_key(key)}))
+        if replaces(self.shape, bare(key), value):
+            self.rebind(apply(TABLE["reshape"], (hold(value),), {"shape": self.shape, "copy": True}))
+        else:
+            self.rebind(apply_at(TABLE["index_put"], (self, value), {"key": key}))
 
     def rebind(self, new: Any) -> Tensor:
         """Give this object the value of another: what in-place operations do."""
         if new.shape != self.shape:
             raise ValueError(f"in-place result has shape {tuple(new.shape)}, the tensor {tuple(self.shape)}")
         if new.dtype != self.dtype:
+            if _rank(new) > _rank(self):
+                raise TypeError(
+                    f"in-place result is {new.dtype}, which {self.dtype} does not hold; "
+                    f"write x = x + y instead of x += y, or cast first"
+                )
             new = apply(TABLE["astype"], (new,), {"dtype": self.dtype, "copy": True})
         self.trace.rebind(self, new)
         return self
@@ -235,7 +249,7 @@ class Tensor(Traced):
         return self.shape[0]
 
     def __iter__(self) -> Any:
-        return iter([self[i] for i in range(len(self))])
+        return iter([self[i, ...] for i in range(len(self))])
 
     def __repr__(self) -> str:
         label = "" if self.trace is CONSTANT else f", {type(self.trace).__name__} {self.trace.level}"
@@ -291,6 +305,13 @@ def kind(x: Any) -> int:
     return KIND[x.dtype]
 
 
+def _rank(x: Any) -> int:
+    """Of a tensor's dtype among the kinds, each of which holds those before it."""
+    isdtype = backend_of(x).xp.isdtype
+    kinds = ("bool", "unsigned integer", "signed integer", "real floating", "complex floating")
+    return next((i for i, kind in enumerate(kinds) if isdtype(x.dtype, kind)), len(kinds))
+
+
 def describe(x: Any) -> str:
     """Library, dtype, shape and device of an array or tensor, for messages."""
     backend, value = backend_of(x), raw(x)
@@ -316,13 +337,6 @@ def stopped(x: Any) -> Any:
 def bare(x: Any) -> Any:
     """The raw array of a constant tensor; anything else as it is."""
     return x.value if isinstance(x, Tensor) and x.trace is CONSTANT else x
-
-
-def plain_key(key: Any) -> Any:
-    """An index without tensors: those in it hold integers or booleans, which nothing differentiates."""
-    if isinstance(key, tuple):
-        return tuple([plain_key(k) for k in key])
-    return key.concrete("an index") if isinstance(key, Tensor) else key
 
 
 def number(x: Any, like: Any) -> Any:

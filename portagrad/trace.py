@@ -9,7 +9,7 @@ from typing import Any
 
 from portagrad.backend import BY_TYPE
 from portagrad.docstring import docstring
-from portagrad.errors import Error
+from portagrad.errors import Error, note_call
 from portagrad.kernel import Kernel, resolve
 from portagrad.op import NO_PARAMS, Op, define
 
@@ -96,20 +96,27 @@ class Traced:
 
 
 def apply(op: Op, args: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) -> Any:
-    """Let the highest trace among `args` process `op`; with none, the backend evaluates it."""
-    top = None
-    for a in args:
-        if isinstance(a, Traced):
-            trace = a.trace
-            if top is None or trace.level > top.level:
-                top = trace
-    if top is None:
-        return evaluate(op, args, params)
-    if op.kind == "composite":
-        assert op.forward is not None
-        xp = next(a for a in args if isinstance(a, Traced)).__array_namespace__()  # type: ignore[attr-defined]
-        return op.forward(*[a if BY_TYPE[type(a)] is None else xp.hold(a) for a in args], xp=xp, **params)
-    return top.process(op, args, params)
+    """Let the highest trace among `args` process `op`; with none, the backend evaluates it.
+
+    An exception of the library's is told which op it comes from.
+    """
+    try:
+        top = None
+        for a in args:
+            if isinstance(a, Traced):
+                trace = a.trace
+                if top is None or trace.level > top.level:
+                    top = trace
+        if top is None:
+            return evaluate(op, args, params)
+        if op.kind == "composite":
+            assert op.forward is not None
+            xp = next(a for a in args if isinstance(a, Traced)).__array_namespace__()  # type: ignore[attr-defined]
+            return op.forward(*[a if BY_TYPE[type(a)] is None else xp.hold(a) for a in args], xp=xp, **params)
+        return top.process(op, args, params)
+    except Exception as error:
+        note_call(error, op.name, args, params)
+        raise
 
 
 def evaluate(op: Op, args: Any, params: Mapping[str, Any] = NO_PARAMS) -> Any:
@@ -136,19 +143,20 @@ def _fixed(value: Any, name: str) -> Any:
     return value.concrete(name) if isinstance(value, Traced) else value  # type: ignore[attr-defined]
 
 
-def public(op: Op) -> Callable[..., Any]:
+def public(op: Op, dispatch: Callable[..., Any] = apply) -> Callable[..., Any]:
     """The public function of an op, of its exact signature, dispatching on its arguments."""
     name = op.name.rpartition(".")[2]
     if op.starred:
         given = f"tuple({op.arrays[0][1:]})"
     else:
         given = f"({''.join(a + ', ' for a in op.arrays)})"
-    read = {p: f"fixed({p}, {p!r})" if p in op.fixed else p for p in op.params}
+    told = {p: f"{op.name}, {p}= ({why})" for p, why in op.fixed.items()}
+    read = {p: f"fixed({p}, {told[p]!r})" if p in told else p for p in op.params}
     params = "{" + ", ".join(f"{p!r}: {read[p]}" for p in op.params) + "}" if op.params else "NO_PARAMS"
     function = define(
         f"def {name}{op.signature}:\n    return apply(op, {given}, {params})",
         name,
-        {"apply": apply, "op": op, "NO_PARAMS": NO_PARAMS, "fixed": _fixed},
+        {"apply": dispatch, "op": op, "NO_PARAMS": NO_PARAMS, "fixed": _fixed},
     )
     function.__module__ = "portagrad"
     function.__qualname__ = name

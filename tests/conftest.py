@@ -8,9 +8,12 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy asks arrays for their namespace; read on import
 # The arrays are tiny: what counts is how long XLA takes to compile for each shape.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false",
 )
 os.environ.setdefault("DASK_SCHEDULER", "synchronous")  # threads are no help with arrays of six elements
 if "jax" in sys.modules:
@@ -20,15 +23,14 @@ if "jax" in sys.modules:
 settings.register_profile("portagrad", derandomize=True, deadline=None)
 settings.load_profile("portagrad")
 
-# strict: not its default device, so that what is made elsewhere by mistake shows.
-BACKENDS = ("numpy", "torch", "jax", "dask", "strict:device1")
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Every backend that runs anywhere, and CuPy where there is a GPU; a test on an absent one is skipped."""
     config.addinivalue_line("markers", "slow: takes seconds")
     if not config.getoption("--portagrad-devices"):
-        names = [*BACKENDS, *(["cuda"] if _has_cuda() else [])]
+        from portagrad.testing.trials import DEVICES, GPU  # after JAX has been told of its 64-bit types
+
+        names = [*DEVICES, *(GPU.values() if _has_cuda() else ())]
         config.option.portagrad_devices = ",".join(names)
 
 

@@ -47,6 +47,7 @@ np.greater(x, y), np.isnan(n), np.logical_not(x > 0), np.signbit(x), np.isfinite
 np.real(z) + np.imag(z) + np.angle(z) + np.abs(z) + np.real(x) + np.imag(x)
 np.angle(z, deg=True)
 np.clip(x, -1, 1) + np.clip(x, a_min=None, a_max=0.6) + np.clip(x, min=-0.1) + np.clip(x, -p, p)
+np.clip(x, 0, None, out=np.zeros_like(x))
 np.nan_to_num(n) + np.nan_to_num(n, nan=3.0)
 np.sinc(x) + np.sinc(0.001 * x)
 np.where(x > 0, x, y) + np.where(b, x, 0.0) + np.where(i, x, y)
@@ -78,6 +79,8 @@ np.average(x, axis=1, weights=v, returned=True)
 np.ptp(x, axis=1) + np.median(x) + np.median(x, axis=1) + np.median(x, axis=0, keepdims=True)[0, 0]
 np.quantile(x, [0.1, 0.5], axis=1) + np.percentile(x, 30)
 np.quantile(c, 0.3, axis=(0, 2), keepdims=True)[0, 0, 0]
+np.quantile(x, 0.5) + np.nanmedian(n) + np.nanmedian(n, axis=0)[0] + np.nanmedian(n, axis=1, keepdims=True)
+np.nanquantile(n, [0.1, 0.5], axis=1) + np.nanpercentile(n, 30) + np.quantile(n, 0.2, axis=1)
 np.cov(x) + np.cov(v, x[1, :], bias=True) + np.cov(v) + np.cov(x.T, rowvar=False, ddof=0)
 np.corrcoef(x) + np.corrcoef(v, y[0, :])
 np.cumsum(x), np.cumsum(x, axis=1), np.cumprod(x, 0), np.cumulative_prod(v)
@@ -121,6 +124,7 @@ np.split(w, [1, 3])[1], np.hsplit(x, 3)[0], np.vsplit(x, 2)[1]
 np.dsplit(c, 2)[1], np.unstack(x, axis=1)[2], np.hsplit(w, 2)[1]
 np.flip(x) + np.fliplr(x) + np.flipud(x) + np.roll(x, 1) + np.roll(x, 1, axis=1)
 np.argpartition(x, 2, axis=1)[:, 0], np.empty_like(x) * 0 + x, np.empty(2, like=x) * 0 + s
+np.lib.stride_tricks.sliding_window_view(w, 3), np.lib.stride_tricks.sliding_window_view(c, (2, 3), (2, 1))
 np.rot90(x) + np.rot90(x, -1), np.rot90(c, 1, axes=(1, 2)), np.rot90(x, 2)
 np.take(w, k) + np.take(w, [0, 1, 2, 3]), np.take(x, i, axis=1), np.take(x, 1), np.take(x, -1, axis=0)
 np.take_along_axis(x, i, axis=1)
@@ -138,6 +142,7 @@ np.dot(c, w), np.dot(m, c), np.inner(x, y), np.inner(v, v)
 np.vdot(x, y), np.outer(v, w), np.vecdot(x, y, axis=0)
 np.matmul(x, m) + x @ m
 np.matvec(m, v) + np.vecmat(v, m)
+np.vdot(z, 1j * z), np.vecmat(z[0, :], np.transpose(z)), np.cov(z)
 np.tensordot(c, x, axes=([0, 1], [0, 1])) + np.tensordot(x, c, axes=2)
 np.tensordot(x, m, axes=(1, 0)) + np.tensordot(x, m, 1)
 np.kron(x, m), np.kron(v, x), np.cross(x, y), np.cross(x, v), np.cross(x.T, y.T, axis=0)

@@ -18,3 +18,13 @@ OTHERS = """
     less less_equal linspace logical_and logical_not logical_or logical_xor nonzero not_equal ones ones_like
     result_type searchsorted signbit unique_all unique_counts unique_inverse unique_values zeros zeros_like
 """.split()  # noqa: SIM905
+
+# Those of the extensions, by their qualified names.
+EXTENSIONS = """
+    linalg.cholesky linalg.cross linalg.det linalg.diagonal linalg.eig linalg.eigh linalg.eigvals
+    linalg.eigvalsh linalg.inv linalg.matmul linalg.matrix_norm linalg.matrix_power linalg.matrix_rank
+    linalg.matrix_transpose linalg.outer linalg.pinv linalg.qr linalg.slogdet linalg.solve linalg.svd
+    linalg.svdvals linalg.tensordot linalg.trace linalg.vecdot linalg.vector_norm fft.fft fft.fftfreq fft.fftn
+    fft.fftshift fft.hfft fft.ifft fft.ifftn fft.ifftshift fft.ihfft fft.irfft fft.irfftn fft.rfft
+    fft.rfftfreq fft.rfftn
+""".split()  # noqa: SIM905

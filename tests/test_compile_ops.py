@@ -11,13 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import portagrad as pg
+import portagrad_numpy.blocks as blocks
 import portagrad_numpy.loops as loops
+import portagrad_numpy.threads as threads
 from portagrad.op import TABLE, Op
 from portagrad.testing import draws
 from portagrad.testing.draws import DTYPES, invoke
+from portagrad.testing.trials import ELSEWHERE
 from portagrad.transforms.tree import is_array
+from portagrad_numpy.calls import BLOCKWISE
 
-ELSEWHERE = {"astype", "cross_entropy_and_slope", "one_hot", "threefry", "to_device"}
 OPS = [op for op in TABLE.values() if not op.ragged and op.name not in ELSEWHERE]
 
 
@@ -28,11 +31,19 @@ def interpreted(source: str, constants: Any, types: Any, associative: bool) -> A
     return scope["step"]
 
 
-@pytest.fixture(params=["calls", "loops"])
+STYLES = ("calls", "loops", "blocks", "blocks of loops")
+"""The ways in which a plan for NumPy computes."""
+
+
+@pytest.fixture(params=STYLES)
 def style(request: Any, monkeypatch: Any) -> str:
-    """The two ways in which a plan for NumPy computes."""
-    monkeypatch.setattr(loops, "AVAILABLE", request.param == "loops")
+    monkeypatch.setattr(loops, "AVAILABLE", "loops" in request.param)
     monkeypatch.setattr(loops, "_compiled", interpreted)
+    if "blocks" in request.param:  # of two elements, on two threads
+        monkeypatch.setattr(blocks, "LARGE", 1)
+        monkeypatch.setattr(blocks, "WORK", 8)
+        monkeypatch.setattr(blocks, "BLOCK", 16)
+        monkeypatch.setattr(threads, "count", lambda: 2)
     return str(request.param)
 
 
@@ -55,7 +66,12 @@ def agree(compiled: Any, eager: Any, *args: Any) -> None:
                     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+@pytest.mark.parametrize(
+    ("op", "style"),
+    [(op, style) for op in OPS for style in STYLES if "blocks" not in style or op.name in BLOCKWISE],
+    ids=lambda x: x if isinstance(x, str) else x.name,
+    indirect=["style"],
+)
 def test_an_op_and_its_pullback_compute_the_same_compiled(op: Op, style: str) -> None:
     for dtype in DTYPES[op.dtypes]:
         for call in draws(op, "numpy", dtype):

@@ -1,9 +1,15 @@
 """The conventions of the design, row by row, on every backend."""
 
+import inspect
 import operator
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import test_linalg
+import test_random
+import test_special
 
 import portagrad as pg
 from portagrad.testing import check_grads
@@ -195,6 +201,108 @@ def test_products_with_zeros_are_exact(values, array):
     hessian = host(pg.hessian(lambda x: pg.sum(pg.cumulative_prod(x)))(x))
     np.testing.assert_array_equal(hessian, [[0, 1 + c, b], [1 + c, 0, a], [b, a, 0]])
     check_grads(pg.prod, (x,), order=2)
+
+
+# Where several answers are as good
+
+
+@pytest.mark.parametrize(
+    ("descending", "expected"), [(False, [100, 1, 1000, 10]), (True, [1, 100, 10, 1000])]
+)
+def test_equal_elements_are_sorted_by_a_stable_permutation(descending, expected, array):
+    weights = array([1.0, 10.0, 100.0, 1000.0])
+    g = slope(lambda x: pg.sort(x, descending=descending) * weights, array([2.0, 1.0, 2.0, 1.0]))
+    np.testing.assert_array_equal(g, expected)
+
+
+VECTORS = {
+    "eigh": lambda x: pg.linalg.eigh((x + pg.matrix_transpose(pg.conj(x))) / 2)[1],
+    "svd": lambda x: pg.linalg.svd(x, full_matrices=False)[0],
+    "eig": lambda x: pg.linalg.eig(x)[1],
+}
+VALUES = {
+    "eigh": lambda x: pg.linalg.eigh(x)[0],
+    "svd": lambda x: pg.linalg.svd(x, full_matrices=False)[1],
+    "eig": lambda x: pg.real(pg.linalg.eig(x)[0]),
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_free_phases_of_vectors_change_no_gradient(name, array):
+    """Moduli of the vectors' elements do not depend on phases: their gradient is what differences say."""
+    values = [[3.0, 0.5, 0.2], [0.1, 1.0, 0.3], [0.4, 0.2, -2.0]]
+    x = array(np.asarray(values) + 1j * np.asarray(values).T / 3, "complex128")
+    t = array(np.random.default_rng(0).standard_normal((3, 3)), "complex128")
+    weights = array([[1.0, 2.0, 4.0], [7.0, 0.5, 3.0], [2.0, 9.0, 1.0]])
+
+    def f(x):
+        return pg.sum(pg.abs(VECTORS[name](x)) ** 2 * weights)
+
+    g, h = host(pg.grad(f)(x)), 1e-5
+    assert np.all(np.isfinite(g))
+    difference = (float(host(f(x + h * t))) - float(host(f(x - h * t)))) / (2 * h)
+    assert float(np.sum(np.real(np.conj(g) * host(t)))) == pytest.approx(difference, rel=1e-6)
+    if name == "eigh":
+        np.testing.assert_allclose(g, g.conj().T, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_vectors_of_equal_values_have_no_gradient_and_values_have(name, array):
+    x, weights = array(np.diag([2.0, 2.0, 5.0])), array([[1.0, 2.0, 3.0], [5.0, 7.0, 11.0], [2.0, 3.0, 1.0]])
+
+    def of_vectors(x):
+        return pg.sum(pg.abs(VECTORS[name](x) * weights) ** 4)
+
+    def of_values(x):
+        return pg.sum(VALUES[name](x) ** 2)
+
+    assert np.any(np.isnan(host(pg.grad(of_vectors)(x))))
+    pg.configure(debug=True)
+    try:
+        with pytest.raises(
+            pg.NonDifferentiableError, match=rf"linalg.{name}: vectors of equal values are any"
+        ):
+            pg.grad(of_vectors)(x)
+        in_debug = host(pg.grad(of_values)(x))
+        pg.grad(of_vectors)(array(np.diag([2.0, 3.0, 5.0])))
+    finally:
+        pg.configure(debug=None)
+    for g in (in_debug, host(pg.grad(of_values)(x))):
+        np.testing.assert_allclose(g, np.diag([4.0, 4.0, 10.0]), atol=1e-12)
+
+
+# Cotangents
+
+
+def test_a_cotangent_has_shape_dtype_realness_and_device_of_its_primal(xp_device, array):
+    single, double, complex_ = (
+        array([1.0, 2.0], "float32"),
+        array([3.0], "float64"),
+        array([[1j], [2.0]], "complex128"),
+    )
+    y, pullback = pg.vjp(lambda a, b, c: pg.astype(a, b.dtype) * b * c, single, double, complex_)
+    for x, g in zip((single, double, complex_), pullback(pg.ones_like(y)), strict=True):
+        assert (g.shape, g.dtype, pg.device(g)) == (x.shape, x.dtype, pg.device(x))
+        assert pg.device(g) == xp_device
+
+
+def test_broadcasting_is_summed_over(array):
+    a, b = array([[1.0, 2.0, 3.0]]), array([[10.0], [20.0]])
+    by_a, by_b, by_c = slope(lambda a, b, c: a * b * c, a, b, array(2.0))
+    np.testing.assert_array_equal(by_a, [[60.0, 60.0, 60.0]])
+    np.testing.assert_array_equal(by_b, [[12.0], [12.0]])
+    assert float(by_c) == 6 * 30
+
+
+def test_an_op_without_a_derivative_on_the_way_is_refused(array):
+    x = array([1.5, 2.5])
+    one_way = pg.custom_vjp(lambda x: x * 2.0)  # a pullback and no pushforward
+    one_way.defvjp(lambda x: (x * 2.0, None), lambda _, g: (g * 2.0,))
+    np.testing.assert_array_equal(slope(one_way, x), [2.0, 2.0])
+    with pytest.raises(pg.NonDifferentiableError, match="no rule for forward mode"):
+        pg.jvp(lambda x: pg.sum(one_way(x)), (x,), (x,))
+    with pytest.raises(pg.NonDifferentiableError, match=r"the loss is .* not real floating"):
+        pg.grad(lambda x: pg.sum(pg.astype(x, array(0, "int64").dtype)))(x)
 
 
 # What leaves the trace
@@ -419,6 +527,118 @@ def test_elements_assigned_to_lose_their_gradient(array):
 
 
 def test_what_an_index_repeats_accumulates(array):
-    key = array([0, 0, 2], "int64")
-    g = slope(lambda x: x[key] * array([1.0, 10.0, 100.0]), array([1.0, 2.0, 3.0]))
-    np.testing.assert_array_equal(g, [11.0, 0.0, 100.0])
+    key, weights = array([0, 0, 2], "int64"), array([1.0, 10.0, 100.0])
+    for read in (lambda x: x[key], lambda x: pg.take(x, key), lambda x: pg.take_along_axis(x, key)):
+        np.testing.assert_array_equal(
+            slope(lambda x, read=read: read(x) * weights, array([1.0, 2.0, 3.0])), [11, 0, 100]
+        )
+
+
+# The table
+
+
+ROWS = {
+    "complex inputs": [
+        "complex_gradients_are_torchs",
+        "a_step_against_the_gradient_descends",
+        "a_complex_loss_is_refused",
+    ],
+    "dtype, shape, realness, device of a cotangent": [
+        "a_cotangent_has_shape_dtype_realness_and_device_of_its_primal",
+    ],
+    "broadcasting": [
+        "broadcasting_is_summed_over",
+    ],
+    "`abs`, `sign`, `relu` at 0; a norm at 0": [
+        "zero_at_zero",
+        "the_modulus_has_slope_zero_at_zero",
+        "norms_have_slope_zero_at_zero",
+    ],
+    "ties in `max`, `min`, `maximum`, `minimum`": [
+        "ties_of_an_extreme_share_evenly",
+        "ties_of_two_arrays_share_evenly",
+    ],
+    "`max` over a NaN": [
+        "the_gradient_of_an_extreme_goes_to_the_nan",
+        "the_gradient_of_the_larger_or_smaller_goes_to_the_nan",
+    ],
+    "`clip` at a bound": [
+        "clip_at_a_bound_has_slope_one",
+    ],
+    "`sqrt` at 0": [
+        "the_root_has_slope_infinity_at_zero",
+    ],
+    "`where` with a NaN in the branch not taken": [
+        "where_passes_on_the_nan_of_the_branch_not_taken",
+    ],
+    "`x ** 0` at 0": [
+        "powers_of_zero",
+        "higher_derivatives_of_powers_of_zero",
+    ],
+    "`xlogy`, `xlog1py` where both factors are 0": [
+        "no_entropy_where_there_is_no_mass",
+    ],
+    "`erfinv`, `ndtri`, `logit` at the ends of their domains": [
+        "inverses_are_infinite_at_the_ends",
+    ],
+    "`prod` with zeros": [
+        "products_with_zeros_are_exact",
+    ],
+    "equal elements in `sort`": [
+        "equal_elements_are_sorted_by_a_stable_permutation",
+    ],
+    "`eigh`, `svd`, `eig`: free phases and signs of vectors": [
+        "free_phases_of_vectors_change_no_gradient",
+    ],
+    "`eigh`, `svd`, `eig`: vectors of equal values": [
+        "vectors_of_equal_values_have_no_gradient_and_values_have",
+    ],
+    '`svd(full_matrices=True)`, `qr(mode="complete")` of oblong matrices': [
+        "bases_that_are_completed_anyhow_have_the_derivative_of_their_space",
+    ],
+    "`bool(t)` of a traced value": [
+        "a_branch_on_a_traced_value",
+    ],
+    "`float(t)`, `int(t)`, `np.asarray(t)`, `raw[i] = t` of a traced value": [
+        "conversions_of_a_traced_value_are_refused",
+        "assignment_to_an_element_of_a_raw_array_is_refused_in_numpys_words",
+        "a_stopped_gradient_converts",
+        "constants_convert_freely",
+    ],
+    "integers to `grad`": [
+        "integers_have_no_derivative",
+    ],
+    "an op without a derivative, on the way to the loss": [
+        "an_op_without_a_derivative_on_the_way_is_refused",
+    ],
+    "empty arrays": [
+        "empty_arrays_have_empty_gradients",
+    ],
+    "`x[i] = v`, `x += y` on a tensor": [
+        "assignment_gives_the_tensor_object_a_new_value",
+        "assignment_leaves_raw_arrays_and_saved_values_alone",
+        "a_constant_becomes_traced_by_assignment",
+        "in_place_operators_are_functional",
+        "assignment_keeps_shape_and_dtype",
+        "elements_assigned_to_lose_their_gradient",
+    ],
+    "repeated indices": [
+        "what_an_index_repeats_accumulates",
+    ],
+    "random numbers": [
+        "the_same_bits_on_every_device",
+    ],
+}
+"""The rows of docs/conventions.md, and the tests that hold every backend to them: above, or in the files
+of linear algebra, random numbers and special functions."""
+
+
+def test_every_row_of_the_table_has_a_test_on_every_backend():
+    text = (Path(__file__).parent.parent / "docs" / "conventions.md").read_text(encoding="utf-8")
+    tests = {**vars(test_linalg), **vars(test_random), **vars(test_special), **globals()}
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", text, re.MULTILINE)
+    assert [row for row in rows if row not in ("case", "---")] == list(ROWS)
+    for row, names in ROWS.items():
+        for name in names:
+            test = tests[f"test_{name}"]
+            assert {"array", "device", "xp_device"} & {*inspect.signature(test).parameters}, f"{row}: {name}"

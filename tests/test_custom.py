@@ -165,6 +165,44 @@ def test_a_checkpoint_changes_nothing_but_the_memory(array):
     check_grads(pg.checkpoint(lambda x: pg.sin(x) * x), (array([0.5, 1.0]),), order=3)
 
 
+@pytest.mark.parametrize("wrap", ["checkpoint", "custom_vjp", "custom_jvp"])
+def test_constants_and_integers_may_stand_in_front_of_what_is_differentiated(wrap, array):
+    """Each cotangent goes to the argument that it belongs to, whichever of them are active."""
+
+    def f(w, n, v, x):
+        return w**2 * x * pg.astype(n, x.dtype) + v * x**3
+
+    if wrap == "checkpoint":
+        wrapped = pg.checkpoint(f)
+    elif wrap == "custom_vjp":
+        wrapped = pg.custom_vjp(f)
+        wrapped.defvjp(
+            lambda w, n, v, x: (f(w, n, v, x), (w, n, v, x)),
+            lambda saved, g: pull(*saved, g),
+        )
+
+        def pull(w, n, v, x, g):
+            m = pg.astype(n, x.dtype)
+            return g * 2 * w * x * m, None, g * x**3, g * (w**2 * m + 3 * v * x**2)
+
+    else:
+        wrapped = pg.custom_jvp(f)
+        wrapped.defjvp(lambda xs, ts: pg.jvp(lambda w, v, x: f(w, xs[1], v, x), keep(xs), keep(ts)))
+
+        def keep(parts):
+            return parts[0], parts[2], parts[3]
+
+    w, n, v, x = array([2.0, 3.0]), array([1, 2], "int64"), array([0.5, -1.0]), array([5.0, 7.0])
+    for wanted in ((3,), (2,), (0, 3), (3, 0, 2)):
+        expected = pg.grad(lambda *args: pg.sum(f(*args)), wanted)(w, n, v, x)
+        found = pg.grad(lambda *args: pg.sum(wrapped(*args)), wanted)(w, n, v, x)
+        for a, b in zip(found, expected, strict=True):
+            close(host(a), host(b))
+    if wrap != "custom_vjp":
+        moved = pg.jvp(lambda x: wrapped(w, n, v, x), (x,), (x,))[1]
+        close(host(moved), host(pg.jvp(lambda x: f(w, n, v, x), (x,), (x,))[1]))
+
+
 def test_a_checkpoint_runs_again_in_the_backward_pass_and_keeps_only_its_arguments():
     ran = []
 

@@ -441,3 +441,10 @@ def test_devices_do_not_mix_at_any_order():
             transform(lambda x: pg.sum(pg.multiply(x * x, there)))(here)
     moved = pg.grad(lambda x: pg.sum(pg.to_device(x, "strict:device2") * there))(here)
     assert moved.device == here.device
+
+
+def test_a_tensors_own_device_is_where_it_stays(xp_device):
+    """By the name that its library has for it: Dask's is "cpu", which is portagrad's for NumPy."""
+    x = pg.namespace(xp_device).ones(2, device=xp_device)
+    y = x.__array_namespace__().asarray(x, device=x.device)
+    assert pg.device(y) == pg.device(x) == xp_device

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from standard_names import DIFFERENTIABLE, OTHERS
 
 import portagrad as pg
 from portagrad.backend import get_backend, registered
 from portagrad.errors import BackendUnavailableError
 from portagrad.op import TABLE
+from portagrad.testing.trials import DEVICES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -135,6 +137,20 @@ def build() -> types.ModuleType:
 def test_the_table_of_ops_is_current() -> None:
     page = (ROOT / "docs" / "ops.md").read_text("utf-8")
     assert build().ops_page(page) == page, "docs/ops.md is behind the code: run `python docs/build.py`"
+
+
+def test_the_page_of_capabilities_is_current_and_whole() -> None:
+    page = (ROOT / "docs" / "capabilities.md").read_text("utf-8")
+    assert build().capabilities_page() == page, (
+        "docs/capabilities.md is behind the code: run `python docs/build.py`"
+    )
+    missing = [each for each in (*TABLE, *DIFFERENTIABLE, *OTHERS) if f"`{each}`" not in page]
+    assert not missing, missing
+
+
+def test_ci_requires_every_backend_that_the_page_of_capabilities_says_is_tried() -> None:
+    (required,) = re.findall(r"PORTAGRAD_REQUIRE=([\w,]+)", (ROOT / ".ci" / "run").read_text("utf-8"))
+    assert required.split(",") == [device.partition(":")[0] for device in DEVICES]
 
 
 def test_the_reference_has_every_public_name() -> None:

@@ -230,6 +230,79 @@ def test_mistakes_in_calling_a_transform():
     assert "returned shape (2,), not a scalar" in message(TypeError, lambda: pg.hvp(pg.sin, (x,), (x,)))
 
 
+# What a library itself raises
+
+
+def notes(kind, call):
+    with pytest.raises(kind) as caught:
+        call()
+    return caught.value.__notes__
+
+
+def test_an_exception_of_the_librarys_says_in_which_op():
+    a = np.ones((2, 3))
+    plain = ["in matmul(float64 (2, 3), float64 (2, 3))"]
+    assert notes(ValueError, lambda: pg.matmul(a, a)) == plain
+    assert notes(ValueError, lambda: pg.grad(lambda x: pg.sum(x @ a))(a)) == plain
+    assert notes(ValueError, lambda: pg.hessian(lambda x: pg.sum(x @ a))(a)) == plain
+    assert notes(ValueError, lambda: pg.jvp(lambda x: x @ a, (a,), (a,))) == plain
+    wrong = notes(np.exceptions.AxisError, lambda: pg.sum(a, axis=(0, 7)))
+    assert wrong == ["in sum(float64 (2, 3), axis=(0, 7), dtype=None, keepdims=False)"]
+    assert notes(ValueError, lambda: pg.concat([a, a[:, :2]])) == [
+        "in concat(float64 (2, 3), float64 (2, 2), axis=0)"
+    ]
+    key = notes(IndexError, lambda: pg.namespace("cpu").asarray(a)[np.asarray([5]), 0])
+    assert key == ["in getitem(float64 (2, 3), key=(int64 (1,), 0))"]
+    assert notes(ValueError, lambda: pg.zeros(-1)) == ["in zeros(-1)"]
+    assert notes(ValueError, lambda: pg.namespace("cpu").asarray("a", dtype=np.float64))[0].startswith(
+        "in asarray('a', dtype="
+    )
+
+
+def test_an_op_made_of_others_is_named_after_the_inner_ones():
+    a = np.ones((2, 3))
+    found = notes(ValueError, lambda: pg.grad(lambda x: pg.sum(pg.std(x, axis=5)))(a))
+    assert [note.partition("(")[0] for note in found] == ["in mean", "in var", "in std"]
+    text = message(ValueError, lambda: pg.grad(lambda x: pg.linalg.matrix_norm(x, ord="nu"))(a))
+    assert text.startswith("linalg.matrix_norm: ord is 'nu'")
+
+
+def test_an_exception_in_the_backward_pass_names_the_derivative():
+    singular = np.zeros((2, 2))
+    found = notes(np.linalg.LinAlgError, lambda: pg.grad(lambda a: pg.linalg.slogdet(a)[1])(singular))
+    assert found[-1].startswith("in the derivative of linalg.slogdet(float64 ()")
+
+
+def test_a_tangent_that_is_not_there_is_missed_only_where_it_is_asked_for():
+    """As in reverse mode: the value is there, and so are derivatives that do not need it."""
+    a = np.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+
+    def f(a):
+        q, r = pg.linalg.qr(a, mode="complete")
+        return pg.sum(a * a) + 0 * pg.stop_gradient(pg.sum(q)), pg.sum(r)
+
+    y, dy = pg.jvp(lambda a: f(a)[0], (a,), (a,))
+    assert (y, dy) == (91.0, 182.0)
+    for derivative in (lambda: pg.jvp(f, (a,), (a,)), lambda: pg.jacfwd(lambda a: f(a)[1] * 2.0 + 1.0)(a)):
+        assert "complete factor Q" in message(pg.NonDifferentiableError, derivative)
+
+
+def test_what_does_not_fit_in_place():
+    xp = pg.namespace("cpu")
+    i = xp.asarray([1, 2])
+    for wrong in (1.5, xp.ones(2), 1j, xp.asarray([1, 2], dtype=xp.complex64)):
+        before = i
+        with pytest.raises(TypeError, match=r"in-place result is .*, which int64 does not hold"):
+            i += wrong
+        assert i is before
+        np.testing.assert_array_equal(host(i), [1, 2])
+    x32 = xp.ones(2, dtype=xp.float32)
+    x32 += xp.ones(2)
+    assert x32.dtype == xp.float32
+    with pytest.raises(ValueError, match=r"in-place result has shape \(3, 2\), the tensor \(2,\)"):
+        x32 += xp.ones((3, 2))
+
+
 # Values
 
 

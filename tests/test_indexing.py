@@ -1,6 +1,7 @@
 """Arrays of integers, masks, and both among slices, in reading and in assignment; their gradients."""
 
 import numpy as np
+import pytest
 
 import portagrad as pg
 from portagrad.kernel import raw_namespace
@@ -111,6 +112,47 @@ def test_of_values_put_at_one_element_the_one_that_stays_has_the_gradient(xp_dev
     np.testing.assert_array_equal(host(g), np.where(stayed, 100.0, [0.0, 10.0, 0.0, 0.0]))
 
 
+@pytest.mark.parametrize("device", ["cpu", "torch", "strict:device1"])
+def test_what_is_replaced_altogether_is_not_differentiated(device):
+    """0 / 0 in all elements, then filled in by a mask: its derivative is NaN, and has no part in it."""
+    pytest.importorskip({"cpu": "numpy", "torch": "torch"}.get(device, "array_api_strict"))
+
+    def f(x):
+        y = (x - x) / (x - x)
+        there = y != y
+        y[there] = x[there] ** 2
+        return pg.sum(y)
+
+    with np.errstate(invalid="ignore"):
+        found = pg.grad(f)(pg.to_device(X, device))
+    np.testing.assert_allclose(host(found), 2 * X)
+
+    def one_for_all(x):
+        y = pg.concat([x, 2 * x])
+        y[y > 0] = x
+        return pg.sum(y**3)
+
+    np.testing.assert_allclose(host(pg.grad(one_for_all)(pg.to_device(np.asarray([2.0]), device))), [24.0])
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_masks_without_axes_and_values_with_too_many(device):
+    """Both are NumPy's, and SciPy has them: a mask of a scalar, and leading axes of length 1."""
+    pytest.importorskip({"cpu": "numpy"}.get(device, device))
+
+    def f(x, v):
+        y = pg.sum(x) ** 2
+        y[y > 0] = 3 * y[y > 0]
+        z = 1.0 * x
+        z[...] = v
+        return y + pg.sum(z * x)
+
+    x, v = pg.to_device((X[:2], X[None, 2:]), device)
+    found = pg.grad(f, (0, 1))(x, v)
+    np.testing.assert_allclose(host(found[0]), 6 * np.sum(X[:2]) + X[2:])
+    np.testing.assert_allclose(host(found[1]), X[None, :2])
+
+
 def test_adding_in_place_reads_and_assigns(xp_device):
     key = pg.to_device(I([2, 0]), xp_device)
 
@@ -176,7 +218,7 @@ def test_taking_counts_from_the_end(xp_device):
 
 def test_the_same_rows_taken_of_every_column(xp_device):
     """Index arrays broadcast along the axes they do not take from; gradients of one column add up."""
-    column, rows = pg.to_device(X[:, :1], xp_device), pg.to_device(I([[0, 3, 1]]), xp_device)
+    column, rows = pg.to_device(X[:, :1], xp_device), pg.to_device(I([[0, -1, 1]]), xp_device)
     y, pullback = pg.vjp(lambda x: pg.take_along_axis(x, rows, axis=0), column)
     np.testing.assert_array_equal(host(y), X[[[0, 3, 1]], 0])
     (g,) = pullback(pg.to_device(I([[1.0, 2.0, 3.0]]), xp_device))

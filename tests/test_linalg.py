@@ -80,19 +80,39 @@ def test_gradients_by_hermitian_matrices_are_symmetric(f, array):
     np.testing.assert_allclose(found, found.T, rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("f", "way_out"),
-    [
-        (lambda x: linalg.svd(x)[1], "full_matrices=False"),
-        (lambda x: linalg.qr(x, mode="complete")[1], "mode='reduced'"),
-    ],
-)
-def test_bases_that_are_completed_anyhow_have_no_derivative(f, way_out, array):
-    x = array(np.random.default_rng(0).standard_normal((3, 2)))
-    with pytest.raises(pg.NonDifferentiableError, match=way_out):
-        pg.grad(lambda x: pg.sum(f(x)))(x)
-    with pytest.raises(pg.NonDifferentiableError, match=way_out):
-        pg.jvp(f, (x,), (x,))
+def test_bases_that_are_completed_anyhow_have_the_derivative_of_their_space(xp_device, array):
+    """Singular values and first vectors have the derivatives of reduced ones, the others' projection has."""
+
+    def parts(x, full):
+        u, s, vh = linalg.svd(x, full_matrices=full)
+        q, r = linalg.qr(x, mode="complete" if full else "reduced")
+        spaces = []
+        for a in (u, vh.T, q):  # of what completes them, or what they leave of the identity
+            space = a[:, k:] if full else a[:, :k]
+            spaces.append(space @ space.T if full else -(space @ space.T) + identity(a.shape[0]))
+        return [u[:, :k] ** 2, s**3, vh[:k, :] ** 2, q[:, :k], r[:k, :], *spaces]
+
+    def identity(n):
+        return array(np.eye(n))
+
+    for shape in ((4, 2), (2, 4))[: 1 if xp_device.backend.name in ("jax", "dask") else None]:
+        x, k = array(np.random.default_rng(0).standard_normal(shape)), min(shape)
+        y, pullback = pg.vjp(lambda x: parts(x, True), x)
+        z, expected = pg.vjp(lambda x: parts(x, False), x)
+        for a, b in zip(y, z, strict=True):
+            np.testing.assert_allclose(host(a), host(b), atol=1e-12)
+        g = [array(np.random.default_rng(i).standard_normal(tuple(a.shape))) for i, a in enumerate(y)]
+        np.testing.assert_allclose(host(pullback(g)[0]), host(expected(g)[0]), atol=1e-12)
+
+
+def test_how_the_basis_is_completed_has_no_derivative_of_its_own(array):
+    """The completing vectors move as the others make them, and do not turn among themselves."""
+    x, t = (array(np.random.default_rng(i).standard_normal((4, 2))) for i in range(2))
+    for f in (lambda x: linalg.svd(x)[0], lambda x: linalg.qr(x, mode="complete")[0]):
+        q, dq = map(host, pg.jvp(f, (x,), (t,)))
+        turning = q.T @ dq
+        np.testing.assert_allclose(turning, -turning.T, atol=1e-12)
+        np.testing.assert_allclose(turning[2:, 2:], 0, atol=1e-12)
 
 
 def test_results_have_the_names_of_the_standard(array):

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import pickle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optree
@@ -11,6 +11,7 @@ import pytest
 
 import portagrad as pg
 from portagrad import nn, random
+from portagrad.transforms.tree import flatten, unflatten
 
 KEY = random.key(6)
 SPACE = "portagrad"
@@ -70,6 +71,43 @@ def test_rebuilding_runs_no_constructor():
     doubled = optree.tree_map(lambda x: 2 * x, Counted(1.5), namespace=SPACE)
     assert doubled.x == 3.0 and len(made) == 1
     assert optree.tree_map(str, doubled, namespace=SPACE).x == "3.0"
+
+
+class Pair(NamedTuple):
+    """A node of a tree that is no module."""
+
+    first: Any
+    second: Any
+
+
+class Nested(nn.Module):
+    """Modules, tuples and static values in each other."""
+
+    parts: Any
+    scale: Any
+    inner: Any = nn.static(default=None)
+
+
+NESTED = (
+    Nested(((np.ones(1), (np.ones(2), ())), np.ones(3)), Scale(np.ones(4), 2), inner=(1, "x")),
+    Nested((), np.ones(1), inner=Scale(np.ones(2))),
+    Nested((Pair(np.ones(1), np.ones(2)),), Scale(np.ones(3))),
+    Nested([np.ones(1)], {"x": Scale(np.ones(2))}),
+    Nested(None, Scale(np.ones(2))),
+)
+
+
+@pytest.mark.parametrize("module", NESTED)
+def test_modules_are_put_together_as_optree_does(module):
+    """Also those for which no code is written: with lists, missing parts, or nodes of other kinds."""
+    leaves, structure = flatten(module)
+    moved = [x + 1 for x in leaves]
+    built, expected = unflatten(structure, moved, remember=True), structure.unflatten(moved)
+    assert optree.tree_structure(built, namespace=SPACE) == structure
+    for a, b in zip(*(optree.tree_leaves(m, namespace=SPACE) for m in (built, expected)), strict=True):
+        assert a is b
+    assert type(built.parts) is type(module.parts) and built.inner is module.inner
+    assert list(map(id, flatten(built)[0])) == list(map(id, moved))
 
 
 def test_a_module_never_changes():

@@ -1,5 +1,6 @@
 """The laws that every op obeys, each stated once over the table, the devices and the dtypes."""
 
+import inspect
 from itertools import islice
 
 import numpy as np
@@ -10,80 +11,116 @@ from hypothesis.extra import numpy as hnp
 from standard_names import DIFFERENTIABLE, OTHERS
 
 import portagrad as pg
+from portagrad.backend import get_backend
+from portagrad.namespace import function
 from portagrad.op import TABLE, Case
 from portagrad.testing import Call, check_grads, draws
-from portagrad.testing.draws import DTYPES, draw
+from portagrad.testing.draws import DTYPES, draw, invoke
 from portagrad.testing.gradients import check_pullback
 from portagrad.testing.ops import check_constant, check_precision, check_values
+from portagrad.testing.trials import ELSEWHERE, LAWS, SLOW, held, trials
 
 # Dask casts its empty model of an array where the array itself is never cast.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Casting complex values to real:numpy.exceptions.ComplexWarning"
 )
 
-# Their arguments are no mere numbers; tests/test_ops_casts.py holds them to the same laws.
-# Two are for compiled graphs only: tests/test_compile.py runs them.
-ELSEWHERE = {"astype", "cross_entropy_and_slope", "one_hot", "threefry", "to_device"}
 OPS = [op for op in TABLE.values() if op.name not in ELSEWHERE]
 # Ops without cases whose shapes may be any: what they do to one element, they do to all.
 BY_ELEMENT = {"conj", "sign", "signbit"}
-
-SINGLE = ("float32", "complex64")
-DOUBLE = ("float64", "complex128")
-# JAX compiles for every shape and dtype, Dask builds a graph: fewer arguments say what many would.
-SLOW = ("jax", "dask")
+STATED = set()
 
 
-def over_the_table(differentiable, dtypes):
+def over_the_table(law):
     """Parametrize by op and dtype."""
-    pairs = [
-        pytest.param(op, dtype, id=f"{op.name}-{dtype}")
-        for op in OPS
-        for dtype in DTYPES[op.dtypes]
-        if dtype in dtypes and (op.differentiable or not differentiable)
-    ]
+    STATED.add(law)
+    pairs = [pytest.param(op, dtype, id=f"{op.name}-{dtype}") for op, dtype in trials(law)]
     return pytest.mark.parametrize(("op", "dtype"), pairs)
 
 
-def calls(op, device, dtype, slow=2):
+def calls(op, device, dtype, slow=2, values_only=False):
     """The draws of an op; of a slow library the first few."""
+    if op.ragged and not values_only and device.backend.name == "dask":
+        pytest.skip("Dask does not know how long the result is, nor would a cotangent")
     limit = slow if device.backend.name in SLOW else None
     return islice(draws(op, device, dtype), limit)
 
 
-@over_the_table(differentiable=False, dtypes={*SINGLE, *DOUBLE, "int64", "bool"})
+@over_the_table("values")
 def test_results_are_those_of_numpy_and_of_the_plain_forward(op, dtype, xp_device):
-    for call in calls(op, xp_device, dtype, slow=1):
+    for call in calls(op, xp_device, dtype, slow=1, values_only=True):
         check_values(call)
 
 
-@over_the_table(differentiable=True, dtypes=DOUBLE)
+def numpys_own(op):
+    """What NumPy's namespace has under the name of an op of the standard; None if it has nothing."""
+    found = get_backend("numpy").xp
+    for part in op.name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.since and numpys_own(op)], ids=lambda op: op.name)
+def test_functions_of_the_standard_are_numpys_own(op):
+    """Also those that run by kernels and portable forwards, which else are compared with each other only."""
+    for dtype in DTYPES[op.dtypes][-2:]:
+        for call in draws(op, dtype=dtype):
+            args = call.prepared(call.args)
+            with np.errstate(all="ignore"):
+                own = call.told(invoke(op, args, call.params, numpys_own(op)))
+                ours = call.told(invoke(op, args, call.params))
+            for x, y in zip(parts(ours), parts(own), strict=True):
+                assert (x.shape, x.dtype) == (y.shape, y.dtype)
+                eps = np.finfo(x.dtype).eps if x.dtype.kind in "fc" else 0
+                np.testing.assert_allclose(x, y, rtol=64 * eps, atol=64 * eps)
+
+
+def parts(y):
+    return list(y) if isinstance(y, tuple | list) else [y]
+
+
+@over_the_table("forward")
 def test_the_pushforward_is_what_finite_differences_say(op, dtype, xp_device):
     for call in calls(op, xp_device, dtype, slow=1):
         check_grads(call, call.xs, order=1, modes=("fwd",))
 
 
-@over_the_table(differentiable=True, dtypes=(*SINGLE, *DOUBLE))
+@over_the_table("reverse")
 def test_the_pullback_is_the_transpose_of_the_pushforward(op, dtype, xp_device):
     """<g, J t> = <J^H g, t>, and every cotangent has the shape, dtype and device of its primal."""
     for call in calls(op, xp_device, dtype, slow=1):
         check_pullback(call, call.xs)
 
 
-@over_the_table(differentiable=True, dtypes=SINGLE)
+@pytest.mark.parametrize("op", [op for op in OPS if op.differentiable], ids=lambda op: op.name)
+def test_linearize_is_the_pushforward_by_each_argument_alone(op):
+    """Of the result's shape and dtype, also where what stands beside the argument is larger."""
+    for call in islice(draws(op, dtype=DTYPES[op.dtypes][-1]), 3):
+        for i, x in enumerate(call.xs):
+
+            def f(x, call=call, i=i):
+                return call(*call.xs[:i], x, *call.xs[i + 1 :])
+
+            y, pushforward = pg.linearize(f, x)
+            for a, b, c in zip(*map(parts, (pushforward(x), pg.jvp(f, (x,), (x,))[1], y)), strict=True):
+                assert (a.shape, a.dtype) == (b.shape, b.dtype) == (c.shape, c.dtype)
+                np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@over_the_table("precision")
 def test_single_precision_has_the_derivatives_of_double(op, dtype, xp_device):
     for call in calls(op, xp_device, dtype, slow=1):
         check_precision(call)
 
 
-@over_the_table(differentiable=True, dtypes=DOUBLE)
+@over_the_table("second")
 def test_second_derivatives_in_every_mix_of_modes(op, dtype, xp_device):
     """Forward and reverse, over each other and over themselves; on slow libraries each over reverse."""
     if xp_device.backend.name not in SLOW:
         for call in draws(op, xp_device, dtype):
             check_grads(call, call.xs, order=2)
         return
-    call = next(draws(op, xp_device, dtype))
+    call = next(calls(op, xp_device, dtype))
     y, _ = pg.vjp(call, *call.xs)
 
     def pulled(*xs):
@@ -92,7 +129,7 @@ def test_second_derivatives_in_every_mix_of_modes(op, dtype, xp_device):
     check_grads(pulled, call.xs, order=1)
 
 
-ONE_DTYPE = {"index_add", "index_put"}  # what they return has the dtype of the array that is written to
+ONE_DTYPE = {"index_add", "index_put", "put"}  # of their results: that of the array that is written to
 MIXED = [
     pytest.param(op, first, second, id=f"{op.name}-{first}-{second}")
     for op in OPS
@@ -158,6 +195,17 @@ def test_no_op_is_untested(op):
     for name in params:
         tried = {repr(case.params.get(name)) for case in op.cases}
         assert len(tried) > 1 or (tried and None not in tried), f"no case gives {name}"
+    for name, parameter in inspect.signature(function(op.name)).parameters.items():
+        if name in params and isinstance(parameter.default, bool):
+            tried = {case.params.get(name, parameter.default) for case in op.cases}
+            assert tried == {True, False}, f"no case has {name}={(tried ^ {True, False}).pop()}"
+
+
+def test_what_the_page_of_capabilities_tells_is_tried():
+    assert set(LAWS) == STATED
+    assert set(ELSEWHERE) <= set(TABLE)
+    for op in OPS:
+        assert held(op) == tuple(LAWS if op.differentiable else ["values"]), op.name
 
 
 @pytest.mark.parametrize("name", [*DIFFERENTIABLE, *OTHERS])

@@ -77,6 +77,13 @@ def test_asarray_passes_gradients_on(xp_device):
         return xp.sum(xp.asarray(pair, dtype=xp.float64, copy=True))
 
     np.testing.assert_array_equal(host(pg.grad(f)(x)), [3.0, 1.0])
+
+    def nested(x):
+        return xp.asarray([[x[0], 5.0, x[1]], [3.0, x[1], 4.0]], dtype=xp.float32)
+
+    y, moved = pg.jvp(nested, (x,), (x,))
+    np.testing.assert_array_equal(host(y), [[1.0, 5.0, 2.0], [3.0, 2.0, 4.0]])
+    np.testing.assert_array_equal(host(moved), [[1.0, 0.0, 2.0], [0.0, 2.0, 0.0]])
     check_grads(lambda x: xp.asarray(x, copy=True) * xp.asarray(x), (made(xp_device, [1.0, 2.0]),))
 
 

@@ -118,7 +118,7 @@ def test_every_function_is_tried(monkeypatch):
 
 def test_the_guide_lists_them():
     text = (Path(__file__).parent.parent / "docs" / "numpy.md").read_text(encoding="utf-8")
-    listed = [f"np.{prefix}" for prefix in ("", "", "linalg.", "fft.")]
+    listed = [f"np.{prefix}" for prefix in ("", "", "linalg.", "fft.", "lib.stride_tricks.")]
     blocks = re.findall(r"^```\n(.*?)```", text.partition("## The functions")[2], re.MULTILINE | re.DOTALL)
     found = {prefix + name for prefix, block in zip(listed, blocks, strict=True) for name in block.split()}
     assert {c.name for c in COUNTERPARTS.values()} - {"np.logaddexp.reduce"} == found
@@ -431,3 +431,19 @@ def test_arrays_of_another_library_are_refused():
 
     with pytest.raises(TypeError, match="no implementation found"):
         np.concatenate([pg.namespace("cpu").ones(2), Strange()])
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_beyond_the_standard_a_namespace_has_what_tensors_answer_for(device):
+    """NumPy's counterpart where the library has a function of that name, and nothing where there is none."""
+    pytest.importorskip({"cpu": "numpy"}.get(device, device))
+    xp = pg.namespace(device)
+    assert xp.median is np.median and xp.linalg.norm is np.linalg.norm
+    found = pg.grad(lambda t: xp.sum(xp.median(t, axis=1)))(pg.to_device(x, device))
+    np.testing.assert_array_equal(host(found), np.argsort(np.argsort(x)) == 1)
+    absent = {"cpu": ("frombuffer", "array"), "torch": ("put_along_axis", "lerp", "cdist")}[device]
+    for name in absent:
+        with pytest.raises(AttributeError, match=f"tensors have no '{name}', which|has no attribute"):
+            getattr(xp, name)
+    assert not hasattr(xp.special, "bessel_j0")  # torch has it, and it takes no tensor
+    assert isinstance(xp.linalg.__name__, str) and not hasattr(xp.linalg, "no_such_function")

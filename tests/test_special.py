@@ -156,6 +156,7 @@ CLOSED = {
     "i0": (pg.special.i0, LINE, lambda x: [special.ivp(0, x, n) for n in (1, 2, 3)]),
     "i1": (pg.special.i1, LINE, lambda x: [special.ivp(1, x, n) for n in (1, 2, 3)]),
     "iv": (lambda x: pg.special.iv(3, x), LINE, lambda x: [special.ivp(3, x, n) for n in (1, 2, 3)]),
+    "entr": (pg.special.entr, POINTS[2:], lambda x: (-1 - np.log(x), -1 / x, 1 / x**2)),
     "xlogy": (lambda x: pg.special.xlogy(3.0, x), POINTS[2:], lambda x: (3 / x, -3 / x**2, 6 / x**3)),
     "xlog1py": (
         lambda x: pg.special.xlog1py(3.0, x),
@@ -223,7 +224,9 @@ def test_no_entropy_where_there_is_no_mass(xp_device):
     assert float(host(pg.special.xdivy(one, zero))) == inf
 
 
-@pytest.mark.parametrize(("name", "ends"), [("erfinv", [-1.0, 1.0]), ("ndtri", [0.0, 1.0])])
+@pytest.mark.parametrize(
+    ("name", "ends"), [("erfinv", [-1.0, 1.0]), ("ndtri", [0.0, 1.0]), ("logit", [0.0, 1.0])]
+)
 def test_inverses_are_infinite_at_the_ends(name, ends, xp_device):
     f, x = getattr(pg.special, name), pg.to_device(np.asarray(ends), xp_device)
     np.testing.assert_array_equal(host(f(x)), [-inf, inf])

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import tracemalloc
 from typing import NamedTuple
 
 import numpy as np
@@ -425,3 +426,65 @@ def test_traced_and_raw_cotangents_and_tangents_together(array):
         return pg.jvp(lambda a, b: a * b + b, (xs, xs), (t, ts))[1]
 
     same(host(pg.jvp(g, (ts,), (ts,))[1]), x * host(ts))
+
+
+CHUNKED = {
+    "jacrev": pg.jacrev,
+    "jacfwd": pg.jacfwd,
+    "jacobian": pg.jacobian,
+    "hessian": lambda f, **kw: pg.hessian(lambda x: pg.sum(pg.real(pg.sum(f(x)["a"])) ** 2), **kw),
+}
+
+
+@pytest.mark.parametrize("name", CHUNKED)
+@pytest.mark.parametrize("chunk_size", [1, 4, 6, 100])
+def test_matrices_in_chunks_are_the_same(name, chunk_size):
+    def f(x):
+        return {"a": pg.sin(x) * x[0], "b": pg.sum(x, axis=1), "empty": x[:0]}
+
+    x = np.linspace(0.1, 1.2, 6).reshape(2, 3)
+    whole, chunked = CHUNKED[name](f)(x), CHUNKED[name](f, chunk_size=chunk_size)(x)
+    for a, b in zip(optree.tree_leaves(whole), optree.tree_leaves(chunked), strict=True):
+        np.testing.assert_array_equal(a, b)
+    if name == "hessian":
+        return
+    z = x + 0.5j
+    for g in (
+        lambda z: pg.abs(z) ** 2,
+        lambda z: z * z,
+    ):  # of complex numbers to real ones and to complex ones
+        made = CHUNKED[name]
+        np.testing.assert_array_equal(made(g)(z), made(g, chunk_size=chunk_size)(z))
+
+
+@pytest.mark.parametrize("name", CHUNKED)
+def test_the_memory_of_a_matrix_is_bounded_by_its_chunks(name):
+    """As NumPy counts it, the peak grows by so much for each unit vector that is on its way, and no other."""
+    n, long = 16, 2000
+
+    def f(x):
+        return {"a": pg.sum(pg.reshape(pg.tile(pg.sin(x), (long,)), (long, n)) ** 2, axis=0)}
+
+    def peak(chunk_size):
+        made = CHUNKED[name](f, chunk_size=chunk_size)
+        tracemalloc.start()
+        try:
+            made(np.ones(n))
+            return tracemalloc.get_traced_memory()[1] / (8 * n * long)  # in intermediate values of one
+        finally:
+            tracemalloc.stop()
+
+    one, two = peak(1), peak(2)
+    assert two - one > 0.9
+    for chunk_size in (4, 8, None):
+        expected = one + ((chunk_size or n) - 1) * (two - one)
+        assert peak(chunk_size) == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("name", CHUNKED)
+@pytest.mark.parametrize("chunk_size", [0, -1, 2.0])
+def test_bad_chunk_sizes(name, chunk_size):
+    with pytest.raises(
+        ValueError, match=rf"{name}: chunk_size is {chunk_size}; it must be a positive integer"
+    ):
+        CHUNKED[name](pg.sin, chunk_size=chunk_size)

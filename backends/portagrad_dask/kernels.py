@@ -76,6 +76,21 @@ def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Any:
     return da.moveaxis(taken, -1, axis)
 
 
+def unique_values(x: Any, /) -> Any:
+    """Different values are found at once: the shape of the result depends on them."""
+    return da.from_array(numpy.unique(numpy.asarray(x), equal_nan=False))
+
+
+def unique(name: str) -> Callable[..., Any]:
+    """So are where, which and how many they are."""
+
+    def found(x: Any, /) -> Any:
+        result = getattr(numpy, name)(numpy.asarray(x))
+        return type(result)(*map(da.from_array, result))
+
+    return found
+
+
 kernels: Mapping[str, Callable[..., Any]] = {
     **linalg.kernels,
     **special.kernels,
@@ -92,4 +107,8 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "searchsorted": searchsorted,
     "take": take,
     "take_along_axis": take_along_axis,
+    "unique_all": unique("unique_all"),
+    "unique_counts": unique("unique_counts"),
+    "unique_inverse": unique("unique_inverse"),
+    "unique_values": unique_values,
 }

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy
 
+from portagrad_numpy import special
+
 # NumPy's names where they are not the standard's.
 _RENAMED = {
     "abs": "absolute",
@@ -39,6 +41,9 @@ UFUNCS: dict[str, Any] = {
     **{name: getattr(numpy, its) for name, its in _RENAMED.items()},
 }
 """Elementwise ops by the ufunc that computes them."""
+
+BLOCKWISE = frozenset({*UFUNCS, *special.kernels, "astype", "gate", "where"})
+"""Ops of which a part of the result needs that part of the arguments only."""
 
 KEYWORD = (numpy.maximum, numpy.minimum)
 """Ufuncs that want their memory by name: NumPy means to give a third argument another sense."""
@@ -80,8 +85,8 @@ def call(eq: Any) -> Call:
     """The call for an equation with one result; None where there is none that takes memory."""
     name, args, params, out = eq.op.name, eq.args, eq.params, eq.outs[0]
     arrays = [a for a in args if hasattr(a, "dtype")]
-    if name in UFUNCS and not params:
-        ufunc = UFUNCS[name]
+    if (name in UFUNCS or name in special.kernels) and not params:
+        ufunc = UFUNCS[name] if name in UFUNCS else special.ufunc(name)
         first = next((a.dtype for a in arrays), None)
         given = tuple([a if hasattr(a, "dtype") else scalar(a, first) for a in args])
         dtypes = [a.dtype for a in given]

@@ -110,33 +110,47 @@ def reduced(eq: Any) -> frozenset[int]:
     return frozenset(a % rank for a in axes)
 
 
+def is_sum(eq: Any) -> bool:
+    """Whether an equation is a reduction, be it over no axes at all."""
+    return eq.op.name in REDUCTIONS
+
+
 def space(eq: Any) -> tuple[int, ...]:
     """The shape that a loop for an equation runs over."""
     return tuple(eq.args[0].shape) if eq.op.name in REDUCTIONS else tuple(eq.outs[0].shape)
 
 
 class Nest:
-    """Equations that run in one loop, element by element."""
+    """Equations that run in one loop, element by element.
+
+    `blocked` tells whether some are calls of NumPy's, so that the loop is one over blocks of elements.
+    """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
         self.eqs: list[Any] = []
         self.made: dict[Any, None] = {}  # in order, so that equal loops are written alike
         self.sums: dict[Any, None] = {}
+        self.blocked = False
 
-    def add(self, eq: Any) -> None:
+    def joins(self, eq: Any, looped: bool) -> bool:
+        """Whether an equation may be part of it: what is summed in a loop is not cut into blocks."""
+        return space(eq) == self.shape and not (self.sums if not looped else self.blocked and is_sum(eq))
+
+    def add(self, eq: Any, looped: bool) -> None:
         self.eqs.append(eq)
+        self.blocked |= not looped
         self.made.update(dict.fromkeys(eq.outs))
-        if reduced(eq) or eq.op.name in REDUCTIONS:
+        if is_sum(eq):
             self.sums.update(dict.fromkeys(eq.outs))
 
 
-def nests(eqs: Iterable[Any], root: Any) -> list[Nest]:
+def nests(eqs: Iterable[Any], root: Any, compiled: bool) -> list[Nest]:
     """The equations of a step, in loops: each in the last loop of its shape, if what it needs is there."""
     made: dict[Any, int] = {}
     found: list[Nest] = []
     for eq in eqs:
-        shape = space(eq)
+        looped = compiled and takes(eq)
         needs = [(made[root(a)], a) for a in eq.variables() if root(a) in made]
         first = max((i for i, _ in needs), default=0)
         place = None
@@ -145,12 +159,12 @@ def nests(eqs: Iterable[Any], root: Any) -> list[Nest]:
                 n == i and (a in found[i].sums or root(a) is not a or root(a) in found[i].sums)
                 for n, a in needs
             )
-            if found[i].shape == shape and not blocked:
+            if found[i].joins(eq, looped) and not blocked:
                 place = i
                 break
         if place is None:
             place = len(found)
-            found.append(Nest(shape))
-        found[place].add(eq)
+            found.append(Nest(space(eq)))
+        found[place].add(eq, looped)
         made.update(dict.fromkeys(eq.outs, place))
     return found

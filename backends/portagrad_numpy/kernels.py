@@ -18,6 +18,8 @@ def _sum(x: Any, *, axis: Any = None, dtype: Any = None, keepdims: bool = False)
 
 
 def _mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    if not x.ndim and axis not in (None, ()):  # `reduce` takes 0 and -1 for axes of a number
+        raise numpy.exceptions.AxisError(axis, 0)
     total = _add.reduce(x, axis=axis, keepdims=keepdims)
     return total / (x.size // total.size if total.size else 1)
 

@@ -201,32 +201,32 @@ class _NestWriter:
         ends: list[str] = []
         for eq in self.nest.eqs:
             (out,) = eq.outs
-            value = self.value(eq)
+            right = value(eq, self.names, self.w)
             if out in self.nest.sums:
                 update = REDUCTIONS[eq.op.name][1]
                 acc = f"acc_{self.names[out]}" if depths[out] is not None else element(out, self.stores[out])
-                body.append(f"{acc} = {update.format(acc, value)}")
+                body.append(f"{acc} = {update.format(acc, right)}")
                 continue
-            body.append(f"{self.names[out]} = {value}")
+            body.append(f"{self.names[out]} = {right}")
             if out in self.stores:
                 ends.append(f"{element(out, self.stores[out])} = {self.names[out]}")
         self.line(d, f"for j in range({n}):")
         for text in (*body, *ends):
             self.line(d + 1, text)
 
-    def value(self, eq: Any) -> str:
-        """The right side of an equation."""
-        (out,) = eq.outs
-        dtypes = [a.dtype for a in eq.args if hasattr(a, "dtype")]
-        plain = next((t for t in dtypes if t.kind != "b"), out.dtype)
-        args = [
-            self.names[a] if hasattr(a, "shape") else self.w.constant(a, numpy.result_type(plain, a))
-            for a in eq.args
-        ]
-        if eq.op.name in REDUCTIONS:
-            return args[0]
-        text = EXPRESSIONS[eq.op.name].format(*args)
-        return text if out.dtype.kind == "b" else f"numpy.{out.dtype.name}({text})"
+
+def value(eq: Any, names: Any, writer: Writer) -> str:
+    """The right side of an equation."""
+    (out,) = eq.outs
+    dtypes = [a.dtype for a in eq.args if hasattr(a, "dtype")]
+    plain = next((t for t in dtypes if t.kind != "b"), out.dtype)
+    args = [
+        names[a] if hasattr(a, "shape") else writer.constant(a, numpy.result_type(plain, a)) for a in eq.args
+    ]
+    if eq.op.name in REDUCTIONS:
+        return args[0]
+    text = EXPRESSIONS[eq.op.name].format(*args)
+    return text if out.dtype.kind == "b" else f"numpy.{out.dtype.name}({text})"
 
 
 @functools.lru_cache(maxsize=256)

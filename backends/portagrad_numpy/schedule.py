@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy
 
-from portagrad_numpy import fusion
+from portagrad_numpy import blocks, fusion
 from portagrad_numpy.calls import VIEWS
 
 
 class Step:
-    """One call, or the equations of one generated loop."""
+    """One call, or the equations of loops that run together."""
 
-    def __init__(self, eqs: list[Any], layouts: Layouts, loop: bool) -> None:
+    def __init__(self, eqs: list[Any], nests: list[fusion.Nest]) -> None:
         self.eqs = eqs
-        self.loop = loop
-        self.nests = fusion.nests(eqs, layouts.root.__getitem__) if loop else []
+        self.loop = bool(nests)
+        self.nests = nests
 
 
 class Layouts:
@@ -89,7 +89,7 @@ def schedule(graph: Any, layouts: Layouts, compiled: bool) -> list[Step]:
     makers = {out: eq for eq in graph.equations if out_is_made(eq, layouts) for out in eq.outs}
     pending = [eq for eq in graph.equations if out_is_made(eq, layouts)]
     waits = {id(eq): {id(makers[r]) for r in roots(eq, layouts) if r in makers} for eq in pending}
-    fusable = {id(eq) for eq in pending if compiled and fusion.takes(eq)}
+    fusable = {id(eq) for eq in pending if (compiled and fusion.takes(eq)) or blocks.takes(eq)}
     users: dict[int, set[int]] = {id(eq): set() for eq in pending}
     for eq in pending:
         for w in waits[id(eq)]:
@@ -106,13 +106,13 @@ def schedule(graph: Any, layouts: Layouts, compiled: bool) -> list[Step]:
             progress = False
             for eq in list(pending):
                 if waits[id(eq)] <= done and id(eq) not in fusable:
-                    steps.append(Step([eq], layouts, loop=False))
+                    steps.append(Step([eq], []))
                     pending.remove(eq)
                     done.add(id(eq))
                     progress = True
         together = _together([eq for eq in pending if id(eq) in fusable], waits, done, urgent, users)
         if together:
-            steps.append(Step(together, layouts, loop=True))
+            steps.append(Step(together, fusion.nests(together, layouts.root.__getitem__, compiled)))
             done.update(map(id, together))
             pending = [eq for eq in pending if id(eq) not in done]
     return steps

@@ -12,13 +12,15 @@ NAMES = (
 )
 
 
+def ufunc(name: str) -> Any:
+    """SciPy's function for an op."""
+    from scipy import special  # a tenth of a second, the first time
+
+    return getattr(special, name.removeprefix("special."))
+
+
 def _kernel(name: str) -> Callable[..., Any]:
-    def kernel(*args: Any) -> Any:
-        from scipy import special  # a tenth of a second, the first time
-
-        return getattr(special, name)(*args)
-
-    return kernel
+    return lambda *args: ufunc(name)(*args)
 
 
 kernels: Mapping[str, Callable[..., Any]] = {

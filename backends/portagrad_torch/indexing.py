@@ -17,7 +17,7 @@ def index_put(x: torch.Tensor, value: Any, *, key: Any) -> torch.Tensor:
     """`x` with `value` at `key`."""
     flips, plain = _forwards(x, key)
     out = x.flip(flips) if flips else x.clone()
-    out[plain] = value
+    out[plain] = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     return out.flip(flips) if flips else out
 
 
@@ -37,6 +37,7 @@ def take(x: torch.Tensor, indices: torch.Tensor, *, axis: int | None = None) -> 
     """By ``x[indices]``: torch's own functions count no index from the end."""
     if axis is None:
         x, axis = x.reshape(-1), 0
+    x.size(axis)  # raises where there is no such axis
     return x[(slice(None),) * (axis % x.ndim) + (indices.to(torch.int64),)]
 
 
@@ -48,7 +49,7 @@ def take_along_axis(x: torch.Tensor, indices: torch.Tensor, *, axis: int = -1) -
 
 def _accumulate(out: torch.Tensor, key: tuple[Any, ...], value: torch.Tensor) -> None:
     """Add in place where elements may repeat: by index tensors for leading axes, or by flat positions."""
-    if not all(isinstance(part, torch.Tensor) for part in key):
+    if not all(isinstance(part, torch.Tensor) and part.ndim for part in key):
         positions = torch.arange(out.numel(), device=out.device).reshape(out.shape)[key]
         value, out, key = value.expand(positions.shape), out.view(-1), (positions,)
     out.index_put_(key, value, accumulate=True)

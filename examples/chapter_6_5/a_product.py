@@ -16,8 +16,18 @@ def main():
     assert (dx, dy) == (y, x)
 
 
+def draw(path, **options):
+    """Figure 6.8a."""
+    graph = pg.graph(multiply, pg.asarray(2.0), pg.asarray(3.0))
+    graph.draw(path, style="book", names={"a": "z"}, **options)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default=pg.current_device(), help='such as "torch:cpu" or "cuda"')
-    pg.use(parser.parse_args().device)
+    parser.add_argument("--draw", metavar="FILE", help="write figure 6.8a as .svg, .png, .dot or .mmd")
+    given = parser.parse_args()
+    pg.use(given.device)
     main()
+    if given.draw:
+        draw(given.draw)

@@ -29,8 +29,18 @@ def main():
     assert pg.abs(db - slope) < 1e-6
 
 
+def draw(path, **options):
+    """Figure 6.8b, with names for what the formula leaves without."""
+    graph = pg.graph(predict, pg.ones(3), pg.ones(3), pg.asarray(0.0))
+    graph.draw(path, style="book", names={"d": "ŷ"}, **options)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default=pg.current_device(), help='such as "torch:cpu" or "cuda"')
-    pg.use(parser.parse_args().device)
+    parser.add_argument("--draw", metavar="FILE", help="write figure 6.8b as .svg, .png, .dot or .mmd")
+    given = parser.parse_args()
+    pg.use(given.device)
     main()
+    if given.draw:
+        draw(given.draw)

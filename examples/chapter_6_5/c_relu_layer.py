@@ -32,8 +32,18 @@ def main():
     assert pg.max(pg.abs(db - pg.sum(passed, axis=0))) < 1e-5
 
 
+def draw(path, **options):
+    """Figure 6.8c."""
+    graph = pg.graph(layer, pg.ones((3, 2)), pg.ones((2, 3)), pg.ones(3))
+    graph.draw(path, style="book", names={"d": "H"}, **options)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default=pg.current_device(), help='such as "torch:cpu" or "cuda"')
-    pg.use(parser.parse_args().device)
+    parser.add_argument("--draw", metavar="FILE", help="write figure 6.8c as .svg, .png, .dot or .mmd")
+    given = parser.parse_args()
+    pg.use(given.device)
     main()
+    if given.draw:
+        draw(given.draw)

@@ -37,8 +37,22 @@ def main():
     assert pg.max(pg.abs(dw - (x + 2 * strength * w))) < 1e-6
 
 
+def draw(path, **options):
+    """Figure 6.8d: the prediction and the weight decay, both of them results."""
+
+    def both(x, w, λ):
+        return predict(w, x), decay(w, λ)
+
+    graph = pg.graph(both, pg.ones(3), pg.ones(3), pg.asarray(0.1))
+    graph.draw(path, style="book", names={"a": "ŷ"}, **options)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default=pg.current_device(), help='such as "torch:cpu" or "cuda"')
-    pg.use(parser.parse_args().device)
+    parser.add_argument("--draw", metavar="FILE", help="write figure 6.8d as .svg, .png, .dot or .mmd")
+    given = parser.parse_args()
+    pg.use(given.device)
     main()
+    if given.draw:
+        draw(given.draw)

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from portagrad.backend import BY_TYPE, Backend
-from portagrad.compile.passes import improved
-from portagrad.compile.replay import replay
+from portagrad.backend import BY_TYPE
+from portagrad.compile.program import Program, backend_among
+from portagrad.compile.pullback import Differentiated, differentiating
 from portagrad.device import device_of, transfer
 from portagrad.tensor import CONSTANT, Tensor, hold, raw
 from portagrad.trace import Traced
-from portagrad.transforms.equations import Graph, Variable, described
-from portagrad.transforms.gradient import array
-from portagrad.transforms.graph import record
+from portagrad.transforms.equations import Graph
 from portagrad.transforms.tree import Varying, flatten, is_array, unflatten
 
 KEPT = 64
@@ -37,6 +35,7 @@ class Compiled:
         self.f = f
         self.donate = frozenset(donate)
         self.programs: OrderedDict[Any, Program] = OrderedDict()
+        self.differentiated: OrderedDict[Any, Differentiated] = OrderedDict()
         self.last: Program | None = None
         self.named: Compiled | None = None
         self.lock = threading.RLock()
@@ -63,10 +62,12 @@ class Compiled:
                 return self(*_rebuilt(structures, leaves))
             traced = [x for x in leaves if isinstance(x, Traced)]
             if any(x.trace is not CONSTANT for x in traced):
-                return self.f(*args)  # part of what is differentiated, batched or compiled around it
+                return self._inside(args, structures, leaves)
             if traced:
                 return self._on_constants(structures, leaves)
             program = self._find(args, structures, leaves)
+            if program.closed:
+                return self.f(*args)
         return program(leaves)
 
     def _with_keywords(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -82,13 +83,40 @@ class Compiled:
         outs, structure = flatten(self(*args))
         return unflatten(structure, [hold(x) if is_array(x) else x for x in outs])
 
+    def _inside(self, args: tuple[Any, ...], structures: list[Any], leaves: list[Any]) -> Any:
+        """Part of what is differentiated, batched or compiled around it.
+
+        To reverse mode alone it is two compiled passes; for any other transform the function itself.
+        """
+        trace = differentiating(leaves)
+        backend = backend_among([raw(x) for x in leaves])
+        if trace is None or backend is None:
+            return self.f(*args)
+        arrays = [x for x in leaves if is_array(x)]
+        active = tuple([i for i, x in enumerate(arrays) if isinstance(x, Traced) and x.trace is trace])
+        key = (tuple(structures), tuple([_signature(raw(x)) for x in leaves]), active)
+        with self.lock:
+            both = self.differentiated.get(key)
+            if both is None:
+                both = Differentiated(self.__name__, self.f, args, active, backend)
+                if both.closed:
+                    return self.f(*args)
+                self.differentiated[key] = both
+                if len(self.differentiated) > KEPT:
+                    self.differentiated.popitem(last=False)
+            self.differentiated.move_to_end(key)
+        return both(args)
+
     def _find(self, args: tuple[Any, ...], structures: list[Any], leaves: list[Any]) -> Program:
         """The program for these arguments, traced if there is none."""
         key = (tuple(structures), tuple(map(_signature, leaves)))
         with self.lock:
             program = self.programs.get(key)
             if program is None:
-                program = self.programs[key] = self._trace(args, structures, leaves)
+                program = self._trace(args, structures, leaves)
+                if program.closed:
+                    return program
+                self.programs[key] = program
                 self.traces += 1
                 if self.traces >= THRASHING:
                     self._complain(key)
@@ -137,140 +165,12 @@ class Compiled:
         lines = [f"{self.__name__}: {len(self.programs)} traces kept of {self.traces}"]
         for program in self.programs.values():
             lines += program.report()
+        for both in self.differentiated.values():
+            lines.append(f"  under reverse mode: {both.report()}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
         return f"<compiled {self.__name__}: {len(self.programs)} traces>"
-
-
-class Program:
-    """One trace of a compiled function, and the plan that runs it."""
-
-    def __init__(
-        self,
-        name: str,
-        f: Callable[..., Any],
-        args: tuple[Any, ...],
-        structures: list[Any],
-        leaves: list[Any],
-        donated: list[bool],
-    ) -> None:
-        self.lock = threading.Lock()
-        backend = _backend(leaves)
-        self.backend = backend
-        recorded = record(name, f, args, backend.inlines if backend else ())
-        self.before = len(recorded.equations)
-        self.graph = improved(recorded)
-        self.structures = structures
-        self.kinds = [(type(x), getattr(x, "shape", None), getattr(x, "dtype", x)) for x in leaves]
-        self.devices = (
-            None
-            if backend is None or backend.one_device
-            else [None if BY_TYPE[type(x)] is None else BY_TYPE[type(x)].device_of(x) for x in leaves]  # type: ignore[union-attr]
-        )
-        self.places = [i for i, x in enumerate(leaves) if is_array(x)]
-        self.donated = tuple([k for k, i in enumerate(self.places) if donated[i]])
-        self.all_arrays = len(self.places) == len(leaves)
-        run = replay(self.graph)
-        self.plan: Callable[..., list[Any]] = (
-            backend.plan(self.graph, run, self.donated) if backend is not None and backend.plan else run
-        )
-        self.results = _Results(self.graph)
-
-    def fits(self, structures: list[Any], leaves: list[Any]) -> bool:
-        """Whether it was traced for arguments like these."""
-        for mine, its in zip(self.structures, structures, strict=False):
-            if mine is not its and mine != its:
-                return False
-        if len(structures) != len(self.structures) or len(leaves) != len(self.kinds):
-            return False
-        for x, (kind, shape, dtype) in zip(leaves, self.kinds, strict=True):
-            if type(x) is not kind:
-                return False
-            if shape is None:
-                if x != dtype:
-                    return False
-            elif x.shape != shape or (x.dtype is not dtype and x.dtype != dtype):
-                return False
-        if self.devices is not None:
-            for x, device in zip(leaves, self.devices, strict=True):
-                if device is not None and BY_TYPE[type(x)].device_of(x) != device:  # type: ignore[union-attr]
-                    return False
-        return True
-
-    def __call__(self, leaves: list[Any]) -> Any:
-        given = leaves
-        if not self.all_arrays:
-            given = [leaves[i] for i in self.places]
-        if self.donated and len(set(map(id, given))) < len(given):
-            self._refuse_twice(given)
-        with self.lock:
-            try:
-                outs = self.plan(*given)
-            except BaseException as error:
-                self._explain(error)
-                raise
-        return self.results.tree(outs)
-
-    def _explain(self, error: BaseException) -> None:
-        """Say of an error in the middle of a run what has become of the donated arrays."""
-        if self.donated:
-            intact = getattr(self.plan, "intact", None)
-            error.add_note(
-                f"{self.graph.name}: the donated arrays are unchanged"
-                if intact is not None and intact(error)
-                else f"{self.graph.name}: the donated arrays may be overwritten in part: start from a copy "
-                f"or a checkpoint"
-            )
-
-    def _refuse_twice(self, given: list[Any]) -> None:
-        for k in self.donated:
-            if sum(x is given[k] for x in given) > 1:
-                raise ValueError(
-                    f"{self.graph.name}: array {k} is donated and is an argument a second time; "
-                    f"its memory cannot be both overwritten and read. Pass a copy"
-                )
-
-    def report(self) -> list[str]:
-        """What was made of the trace."""
-        g = self.graph
-        given = ", ".join(map(described, g.inputs))
-        lines = [f"  {given}: {self.before} ops, {len(g.equations)} after the passes"]
-        told = getattr(self.plan, "report", None) or {"plan": "the library's ops, one after the other"}
-        return [*lines, *[f"    {name}: {value}" for name, value in told.items()]]
-
-
-class _Results:
-    """Puts the outputs of a plan together as the function returns them."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.structure = graph.results
-        kinds = [isinstance(y, Variable) for y in graph.outputs]
-        self.scalars = [i for i, y in enumerate(graph.outputs) if isinstance(y, Variable) and y.shape == ()]
-        self.parts: list[tuple[Any, int]] | None = None
-        if self.structure.type is tuple:  # the usual: each part remembered as a module's leaves are
-            self.parts = [(part, part.num_leaves) for part in self.structure.children()]
-        self.arrays = all(kinds)
-
-    def tree(self, outs: list[Any]) -> Any:
-        for i in self.scalars:
-            outs[i] = array(outs[i])
-        if self.parts is None:
-            return unflatten(self.structure, outs, remember=True)
-        made, start = [], 0
-        for structure, count in self.parts:
-            if count == 1 and structure.is_leaf():
-                made.append(outs[start])
-            else:
-                made.append(unflatten(structure, outs[start : start + count], remember=True))
-            start += count
-        return tuple(made)
-
-
-def _backend(leaves: list[Any]) -> Backend | None:
-    """The library of the arguments, if it is one."""
-    found = {BY_TYPE[type(x)] for x in leaves} - {None}
-    return found.pop() if len(found) == 1 else None
 
 
 def _lifted(x: Any, beside: Any) -> Any:
@@ -321,7 +221,7 @@ def compile(f: Callable[..., Any], donate: int | Sequence[int] = ()) -> Compiled
 
     A trace is good for one structure of the arguments, the shapes, dtypes and devices of their arrays, and
     the values of what is no array. Gradients inside `f` are part of it: compile a whole training step. Under
-    another transform a compiled function is the function itself.
+    reverse mode a compiled function is two compiled passes, under any other transform the function itself.
 
     Parameters
     ----------

@@ -2,10 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from portagrad.errors import NonDifferentiableError
 from portagrad.op import case, constant, primitive
 from portagrad.ops.linalg import adjoint, identity
-from portagrad.ops.norms import real
 
 
 class QRResult(NamedTuple):
@@ -69,7 +67,7 @@ def halved(x: Any, upper: bool, xp: Any) -> Any:
 def cholesky_vjp(g: Any, y: Any, upper: bool, xp: Any) -> Any:
     """Of A = L L^H: the Hermitian part of L^-H P L^-1, P being tril(L^H g) with its diagonal halved.
 
-    Murray (2016), "Differentiation of the Cholesky decomposition", equation 10; an upper factor is L^H.
+    Murray (2016), "Differentiation of the Cholesky decomposition", section 3; an upper factor is L^H.
     """
     lower, g = (adjoint(y, xp), adjoint(g, xp)) if upper else (y, g)
     back = adjoint(lower, xp)
@@ -78,7 +76,7 @@ def cholesky_vjp(g: Any, y: Any, upper: bool, xp: Any) -> Any:
 
 
 def cholesky_jvp(t: Any, y: Any, upper: bool, xp: Any) -> Any:
-    """dL = L P, P being tril(L^-1 dA L^-H) with its diagonal halved. Murray (2016), equation 8."""
+    """dL = L P, P being tril(L^-1 dA L^-H) with its diagonal halved. Murray (2016), section 3."""
     lower = adjoint(y, xp) if upper else y
     left = xp.linalg.solve(lower, hermitian(t, xp))
     inner = xp.linalg.solve(lower, adjoint(left, xp))
@@ -86,53 +84,73 @@ def cholesky_jvp(t: Any, y: Any, upper: bool, xp: Any) -> Any:
     return adjoint(moved, xp) if upper else moved
 
 
-def triangle(x: Any, xp: Any) -> Any:
-    """The upper triangle, the real parts of the diagonal halved and the imaginary ones left out."""
-    return xp.triu(x) - spread(xp.linalg.diagonal(x) - real(xp.linalg.diagonal(x), xp) / 2, xp)
+def completed(dq: Any, basis: Any, xp: Any) -> Any:
+    """The derivative of a basis, from that of its first columns Q: dP = -Q dQ^H P of the others, P.
+
+    It keeps the columns orthonormal, and does not turn P in itself, which would be any choice: a function of
+    the space that P spans has this derivative.
+    """
+    k = dq.shape[-1]
+    if k == basis.shape[-1]:
+        return dq
+    others = -product(basis[..., :k], adjoint(dq, xp), basis[..., k:], xp=xp)
+    return xp.concat([dq, others], axis=-1)
 
 
-def qr_parts(x: Any, mode: str) -> int:
-    """How many columns are factored, the rest being multiplied; raises where there is no derivative."""
-    rows, columns = x.shape[-2:]
-    if mode == "complete" and rows > columns:
-        raise NonDifferentiableError(
-            f"linalg.qr: the complete factor Q of matrices of shape {(rows, columns)} is not unique and has "
-            f"no derivative; pass mode='reduced'"
-        )
-    return int(min(rows, columns))
+def reduced(basis: Any, g: Any, k: int, xp: Any) -> tuple[Any, Any]:
+    """The first columns of a basis and their cotangent: the transpose of `completed`."""
+    if k == basis.shape[-1]:
+        return basis, g
+    q, others = basis[..., :k], basis[..., k:]
+    return q, g[..., :k] - product(others, adjoint(g[..., k:], xp), q, xp=xp)
 
 
-def qr_vjp(g: Any, x: Any, Q: Any, R: Any, mode: str, xp: Any) -> Any:
+def qr_vjp(g: Any, x: Any, Q: Any, R: Any, xp: Any) -> Any:
     """(g_Q + Q (T + T^H)) R^-H, T being the upper triangle of g_R R^H - Q^H g_Q, its diagonal halved.
 
     Roberts and Roberts (2020), "QR and LQ decomposition matrix backpropagation algorithms for square, wide,
-    and deep matrices", equations 6 and 12: of a wide matrix the first columns X are factored, and R has
-    Q^H Y beside, Y being the other columns.
+    and deep -- real or complex -- matrices and their software implementation": of a wide matrix the first
+    columns X are factored, and R has Q^H Y beside, Y being the other columns.
     """
-    k, (gq, gr) = qr_parts(x, mode), g
-    wide = x.shape[-1] > k
+    k = min(x.shape[-2:])
+    (q, gq), gr, wide = reduced(Q, g[0], k, xp), g[1][..., :k, :], x.shape[-1] > k
     if wide:
         gq = gq + xp.matmul(x[..., k:], adjoint(gr[..., k:], xp))
-    r = R[..., :k]
-    inner = xp.matmul(gr[..., :k], adjoint(r, xp)) - xp.matmul(adjoint(Q, xp), gq)
-    half = triangle(inner, xp)
-    left = gq + xp.matmul(Q, half + adjoint(half, xp))
+    r = R[..., :k, :k]
+    inner = xp.matmul(gr[..., :k], adjoint(r, xp)) - xp.matmul(adjoint(q, xp), gq)
+    half = halved(inner, True, xp)
+    left = gq + xp.matmul(q, half + adjoint(half, xp))
     out = adjoint(xp.linalg.solve(r, adjoint(left, xp)), xp)
-    return xp.concat([out, xp.matmul(Q, gr[..., k:])], axis=-1) if wide else out
+    return xp.concat([out, xp.matmul(q, gr[..., k:])], axis=-1) if wide else out
 
 
-def qr_jvp(t: Any, x: Any, Q: Any, R: Any, mode: str, xp: Any) -> tuple[Any, Any]:
+def qr_jvp(t: Any, x: Any, Q: Any, R: Any, xp: Any) -> tuple[Any, Any]:
     """With C = Q^H dA R^-1: dR = T R, T being triu(C + C^H) with its diagonal halved; dQ = dA R^-1 - Q T."""
-    k = qr_parts(x, mode)
-    r, qh = R[..., :k], adjoint(Q, xp)
+    k = min(x.shape[-2:])
+    q, r = Q[..., :k], R[..., :k, :k]
+    qh = adjoint(q, xp)
     right = adjoint(xp.linalg.solve(adjoint(r, xp), adjoint(t[..., :k], xp)), xp)
     moved = xp.matmul(qh, right)
-    half = triangle(moved + adjoint(moved, xp), xp)
-    dq, dr = right - xp.matmul(Q, half), xp.matmul(half, r)
+    half = halved(moved + adjoint(moved, xp), True, xp)
+    dq, dr = right - xp.matmul(q, half), xp.matmul(half, r)
     if x.shape[-1] > k:
         rest = xp.matmul(adjoint(dq, xp), x[..., k:]) + xp.matmul(qh, t[..., k:])
         dr = xp.concat([dr, rest], axis=-1)
-    return dq, dr
+    if R.shape[-2] > k:
+        dr = xp.concat([dr, xp.zeros_like(R[..., k:, :])], axis=-2)
+    return completed(dq, Q, xp), dr
+
+
+def qr_invariant(q: Any, r: Any, xp: Any) -> tuple[Any, ...]:
+    """What signs and phases leave alone, and the projection on the space that completes the first columns."""
+    k = min(r.shape[-2:])
+    first, others = q[..., :k], q[..., k:]
+    return (
+        weighed(first, r[..., :k, :], xp),
+        weighed(first, adjoint(first, xp), xp),
+        xp.matmul(others, adjoint(others, xp)),
+        r[..., k:, :],
+    )
 
 
 def pinv_vjp(g: Any, x: Any, y: Any, xp: Any) -> Any:
@@ -148,7 +166,7 @@ def pinv_jvp(t: Any, x: Any, y: Any, xp: Any) -> Any:
     """-P dA P + P P^H dA^H (I - A P) + (I - P A) dA^H P^H P, where the rank is constant.
 
     Golub and Pereyra (1973), "The differentiation of pseudo-inverses and nonlinear least squares problems
-    whose variables separate", theorem 4.3.
+    whose variables separate", equation 4.12.
     """
     th, ph = adjoint(t, xp), adjoint(y, xp)
     left, right = product(y, ph, th, xp=xp), product(th, ph, y, xp=xp)
@@ -177,14 +195,20 @@ qr = primitive(
     outputs=("Q", "R"),
     result=QRResult,
     prepare={"x": ramp},
-    invariant=lambda q, r, *, xp: (weighed(q, r, xp), weighed(q, adjoint(q, xp), xp)),
-    cases=(case((3, 2)), case((2, 2, 3)), case((2, 2), mode="complete")),
+    invariant=qr_invariant,
+    cases=(
+        case((3, 2)),
+        case((2, 2, 3)),
+        case((2, 2), mode="complete"),
+        case((4, 2), mode="complete"),
+    ),
     batch="trailing",
     doc="Orthonormal and upper triangular factors.\n"
     "x: array; of shape (..., n, m), its first min(n, m) columns linearly independent\n"
     "mode: str; ``'reduced'``, or ``'complete'`` for a square Q\n"
     "returns: QRResult; of `Q` and `R`\n"
-    "Matrices of more rows than columns are differentiated with ``mode='reduced'`` only.",
+    "The columns that complete Q are any that do: their derivative is that which turns them no more than the "
+    "others make them, right for a function of the space that they span.",
 )
 pinv = primitive(
     "linalg.pinv",
@@ -192,7 +216,7 @@ pinv = primitive(
     (pinv_vjp,),
     (pinv_jvp,),
     prepare={"x": ramp},
-    fixed=("rtol",),
+    fixed={"rtol": "a setting, which nothing differentiates by"},
     cases=(case((3, 2)), case((2, 2, 3), rtol=1e-5)),
     batch="trailing",
     doc="Pseudo-inverses (Moore and Penrose).\n"
@@ -204,7 +228,7 @@ pinv = primitive(
 matrix_rank = constant(
     "linalg.matrix_rank",
     "(x, /, *, rtol=None)",
-    fixed=("rtol",),
+    fixed={"rtol": "a setting, which nothing differentiates by"},
     cases=(case((2, 3)), case((2, 3, 3), rtol=1e-5)),
     batch="trailing",
     doc="Ranks of matrices: how many singular values are not zero.\n"

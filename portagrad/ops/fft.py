@@ -153,6 +153,7 @@ fftn = linear(
     ),
     dtypes="complex",
     since="2022.12",
+    batch="spectral",
     doc="Discrete Fourier transform over several axes.\n"
     "s: tuple of int; how many elements to cut or pad each axis to\n"
     "axes: tuple of int; the axes, by default the last `len(s)`, or all\n"
@@ -169,6 +170,7 @@ ifftn = linear(
     ),
     dtypes="complex",
     since="2022.12",
+    batch="spectral",
     doc="Inverse discrete Fourier transform over several axes.\n"
     "s: tuple of int; how many elements to cut or pad each axis to\n"
     "axes: tuple of int; the axes, by default the last `len(s)`, or all\n"
@@ -221,6 +223,7 @@ rfftn = linear(
     ),
     dtypes="floating",
     since="2022.12",
+    batch="spectral",
     doc="Discrete Fourier transform of real numbers over several axes, half of the last.\n"
     "s: tuple of int; how many elements to cut or pad each axis to\n"
     "axes: tuple of int; the axes, by default the last `len(s)`, or all\n"
@@ -237,6 +240,7 @@ irfftn = linear(
     ),
     dtypes="complex",
     since="2022.12",
+    batch="spectral",
     doc="Real numbers from half of their spectrum over several axes: the inverse of `rfftn`.\n"
     "s: tuple of int; how many elements to cut or pad each axis to, the last being the result's length\n"
     "axes: tuple of int; the axes, by default the last `len(s)`, or all\n"
@@ -284,6 +288,7 @@ fftshift = linear(
     lambda g, axes, xp: xp.fft.ifftshift(g, axes=axes),
     cases=(case((2, 3)), case((5, 2), axes=0), case((2, 3, 4), axes=(1, -1))),
     since="2022.12",
+    batch="spectral",
     doc="The zero frequency moved from the start of axes to their middle.\n"
     "axes: int or tuple of int; the axes, by default all",
 )
@@ -293,6 +298,7 @@ ifftshift = linear(
     lambda g, axes, xp: xp.fft.fftshift(g, axes=axes),
     cases=(case((2, 3)), case((5, 2), axes=0), case((2, 3, 4), axes=(1, -1))),
     since="2022.12",
+    batch="spectral",
     doc="The zero frequency moved from the middle of axes to their start.\n"
     "axes: int or tuple of int; the axes, by default all",
 )

@@ -1,10 +1,11 @@
 """Indexing and functional assignment; the transpose of reading is adding."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
-from portagrad.backend import basic_index
-from portagrad.op import Filled, case, linear
+from portagrad.backend import BY_TYPE, basic_index
+from portagrad.op import TABLE, Filled, case, linear, names_of, primitive
 
 
 def scatter_forward(x: Any, *, key: Any, shape: tuple[int, ...], xp: Any) -> Any:
@@ -65,6 +66,19 @@ def index_put_transpose(g: Any, key: Any, xp: Any) -> Any:
     return xp.where(xp.getitem(put, key=key) == places, picked, 0.0)
 
 
+def replaces(shape: tuple[int, ...], key: Any, value: Any) -> bool:
+    """Whether an assignment leaves nothing of an array of `shape`: as many values as a mask has elements.
+
+    Shapes tell, and what the array was made of is then not differentiated. Array-API code fills in by a mask
+    where it has divided zero by zero: the derivatives there are NaN, and stay NaN times a cotangent of 0.
+    """
+    whole = getattr(key, "shape", ())
+    if not whole or whole != shape or getattr(value, "shape", None) != (math.prod(shape),) or whole == (1,):
+        return False
+    backend = BY_TYPE[type(key)]
+    return backend is not None and bool(backend.xp.isdtype(key.dtype, "bool"))
+
+
 def may_repeat(key: Any, xp: Any) -> bool:
     """Whether an index may meet an element twice: only one with arrays of integers does."""
     parts = key if isinstance(key, tuple) else (key,)
@@ -90,6 +104,8 @@ def untake_forward(x: Any, indices: Any, *, axis: int | None, shape: tuple[int, 
     """Zeros with `x` added where `take` reads it."""
     if axis is None:
         return xp.reshape(xp.scatter(x, key=(indices,), shape=(math.prod(shape),)), shape)
+    if not -len(shape) <= axis < len(shape):
+        raise IndexError(f"untake: shape {shape} has no axis {axis}")
     axis %= len(shape)
     if len(indices.shape) != 1:  # beyond the standard, where a library takes them
         return xp.scatter(x, key=(slice(None),) * axis + (indices, ...), shape=shape)
@@ -100,6 +116,44 @@ def untake_forward(x: Any, indices: Any, *, axis: int | None, shape: tuple[int, 
 def untake_along_axis_forward(x: Any, indices: Any, *, axis: int, shape: tuple[int, ...], xp: Any) -> Any:
     """Zeros with `x` added where `take_along_axis` reads it."""
     return xp.scatter(x, key=one_index_per_axis(indices, axis, shape, xp), shape=shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place in an index of an array that is an argument of its own."""
+
+    number: int
+
+    def __repr__(self) -> str:
+        return f"#{self.number}"
+
+
+def filled(key: Any, arrays: Any) -> tuple[Any, tuple[Any, ...]]:
+    """An index with the last of `arrays` in its slots, and those before them."""
+    parts = key if isinstance(key, tuple) else (key,)
+    first = len(arrays) - sum(isinstance(part, Slot) for part in parts)
+    whole = tuple([arrays[first + part.number] if isinstance(part, Slot) else part for part in parts])
+    return whole if isinstance(key, tuple) else whole[0], tuple(arrays[:first])
+
+
+def indexed_forward(*arrays: Any, of: str, key: Any, shape: Any = None, xp: Any) -> Any:
+    key, args = filled(key, arrays)
+    return getattr(xp, of)(*args, key=key, **({} if shape is None else {"shape": shape}))
+
+
+def indexed_vjp(g: Any, arrays: Any, of: str, key: Any, xp: Any) -> list[Any]:
+    """By the transposes of the op that takes the index as a whole."""
+    key, args = filled(key, arrays)
+    op, known = TABLE[of], {"g": g, "key": key, "xp": xp, "x_like": args[0]}
+    parts = [rule(**{name: known[name] for name in names_of(rule)}) for rule in op.pulls if callable(rule)]
+    return parts + [None] * (len(arrays) - len(args))
+
+
+def indexed_jvp(t: Any, arrays: Any, of: str, key: Any, shape: Any, xp: Any) -> Any:
+    """Linear in what is not the index."""
+    count = len(filled(key, arrays)[1])
+    moved = [xp.zeros_like(x) if dx is None else dx for x, dx in zip(arrays[:count], t, strict=False)]
+    return indexed_forward(*moved, *arrays[count:], of=of, key=key, shape=shape, xp=xp)
 
 
 KEYS = (
@@ -164,6 +218,30 @@ index_put = linear(
     "value: array or Python scalar; of the shape that `key` selects, or broadcast to it\n"
     "key: index; where",
 )
+indexed = primitive(
+    "indexed",
+    "(*arrays, of, key, shape=None)",
+    (indexed_vjp,),
+    (indexed_jvp,),
+    forward=indexed_forward,
+    starred=True,
+    holomorphic=True,
+    batch="gathered",
+    cases=(
+        case((4,), Filled((2, 3), 4), of="getitem", key=Slot(0)),
+        case((4, 3), Filled((2,), 4), Filled((2,), 3), of="getitem", key=(Slot(0), Slot(1))),
+        case((5,), Filled((5,), 3), of="scatter", key=(Slot(0),), shape=(3,)),
+        case((3,), (5,), Filled((5,), 3), of="index_add", key=Slot(0)),
+        case((3,), (5,), Filled((5,), 3), of="index_put", key=Slot(0)),
+    ),
+    since="",
+    doc="An op that takes an index, with arrays of the index as arguments of their own.\n"
+    "arrays: arrays; those of the op, then those of the index\n"
+    "of: str; the name of the op: ``getitem``, ``scatter``, ``index_add`` or ``index_put``\n"
+    "key: index; with a ``Slot`` in the place of each array\n"
+    "shape: tuple of ints; of the result of ``scatter``\n"
+    "The form in which graphs and batches hold an index that is computed.",
+)
 take = linear(
     "take",
     "(x, indices, /, *, axis=None)",
@@ -176,7 +254,7 @@ take = linear(
         case((2, 3, 2), Filled((4,), 3), axis=-2),
     ),
     since="2022.12",
-    batch="along",
+    batch="taken",
     doc="The elements at indices along an axis.\n"
     "indices: array; integers, of one axis; from the end where they are negative\n"
     "axis: int; the axis, which may be left out if it is the only one\n"
@@ -195,6 +273,7 @@ take_along_axis = linear(
         case((2, 3, 2), Filled((2, 4, 1), 3), axis=-2),
     ),
     since="2024.12",
+    batch="beside",
     doc="Along an axis the elements at indices of their own for each place on the other axes.\n"
     "indices: array; integers, of as many axes as `x`, broadcast with it along all but `axis`\n"
     "Gradients of an element that is taken several times add up.",
@@ -210,6 +289,7 @@ untake = linear(
         case((4,), Filled((4,), 3), axis=None, shape=(3,)),
     ),
     since="",
+    batch="untaken",
     doc="Zeros, with values added where `take` reads them: its transpose.\n"
     "indices: array; integers\n"
     "axis: int or None; as of `take`",
@@ -225,6 +305,7 @@ untake_along_axis = linear(
         case((3, 2), Filled((3, 1), 2), axis=0, shape=(2, 2)),
     ),
     since="",
+    batch="beside",
     doc="Zeros, with values added where `take_along_axis` reads them: its transpose.\n"
     "indices: array; integers",
 )

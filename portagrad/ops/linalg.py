@@ -45,6 +45,8 @@ def diagonal_transpose(g: Any, x_like: Any, offset: int, xp: Any) -> Any:
 
 def matrix_power_forward(x: Any, *, n: int, xp: Any) -> Any:
     """By repeated squaring."""
+    if len(x.shape) < 2 or x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"linalg.matrix_power: matrices of shape {tuple(x.shape)} are not square")
     if n == 0:
         return identity(x, xp) + xp.zeros_like(x)
     square, n, out = (xp.linalg.inv(x), -n, None) if n < 0 else (x, n, None)
@@ -68,7 +70,11 @@ def solve_x2(g: Any, x1: Any, x2_like: Any, xp: Any) -> Any:
 
 
 def solve_x1(g: Any, x1: Any, x2_like: Any, y: Any, xp: Any) -> Any:
-    """-A^-H g y^H. Giles (2008), "Collected matrix derivative results", section 2.3.1."""
+    """-A^-H g y^H.
+
+    Giles (2008), "Collected matrix derivative results for forward and reverse mode algorithmic
+    differentiation".
+    """
     back = xp.linalg.solve(adjoint(x1, xp), columns(x2_like, g, xp))
     return -xp.matmul(back, adjoint(columns(x2_like, y, xp), xp))
 
@@ -175,6 +181,7 @@ cross = bilinear(
     lambda g, x2, axis, xp: xp.linalg.cross(x2, g, axis=axis),
     lambda g, x1, axis, xp: xp.linalg.cross(g, x1, axis=axis),
     cases=(case((3,), (3,)), case((2, 3), (2, 3)), case((3, 2), (3, 2), axis=-2)),
+    batch="crossed",
     doc="Vector product of vectors in space.\n"
     "axis: int; the axis of the vectors, of length 3, counted from the end",
 )
@@ -222,6 +229,7 @@ solve = primitive(
         case((2, 2, 2), (2, 1)),
         case((2, 2), (3, 2, 1)),
     ),
+    batch="solution",
     doc="Solutions of systems of linear equations.\n"
     "x1: array; the matrices, of shape (..., n, n)\n"
     "x2: array; the right-hand sides, a vector of shape (n,) or matrices of shape (..., n, k)\n"

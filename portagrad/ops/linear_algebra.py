@@ -108,6 +108,7 @@ tensordot = bilinear(
         case((2, 3, 4), (4, 5, 2), axes=((2, 0), (0, 2))),
         case((2, 3, 4), (4, 5, 2), axes=((-3, -1), (-1, 0))),
     ),
+    batch="contraction",
     doc="Sum of products over several axes of two arrays.\n"
     "x1: array\n"
     "x2: array\n"

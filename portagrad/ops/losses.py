@@ -69,6 +69,7 @@ cross_entropy = primitive(
     cases=(case((4, 3), Filled((4,), 3)), case((3,), Filled((), 3)), case((2, 2, 3), Filled((2, 2), 3))),
     dtypes="floating",
     since="",
+    batch="composed",
     doc="Mean cross-entropy of class scores and true classes.\n"
     "logits: array; scores before the softmax, of shape (..., classes)\n"
     "labels: array; integers from 0 to ``classes - 1``, of the shape of `logits` without its last axis\n"
@@ -83,6 +84,7 @@ cross_entropy_slope_ = primitive(
     cases=(case((4, 3), Filled((4,), 3)),),
     dtypes="floating",
     since="",
+    batch="composed",
     doc="Gradient of `cross_entropy` with respect to its scores.\n"
     "logits: array; of shape (..., classes)\n"
     "labels: array; integers, of the shape of `logits` without its last axis\n"
@@ -100,6 +102,7 @@ cross_entropy_and_slope = constant(
     ),
     since="",
     dtypes="floating",
+    batch="composed",
     doc="The mean cross-entropy and its gradient, for compiled graphs: an adapter's kernel shares the work.",
 )
 binary_cross_entropy = composite(

@@ -29,7 +29,8 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
         longer = lengths - {1}
         if len(longer) > 1:
             raise ValueError(
-                f"shapes {', '.join(map(str, shapes))} do not broadcast: axis {i} has {sorted(longer)}"
+                f"broadcast_shapes: shapes {', '.join(map(str, shapes))} do not broadcast: "
+                f"axis {i} has {sorted(longer)}"
             )
         out.append(longer.pop() if longer else 1)
     return tuple(out)
@@ -68,8 +69,8 @@ def repeat_transpose(g: Any, x_like: Any, repeats: Any, axis: Any, xp: Any) -> A
     """The copies of an element, added up."""
     axis_ = 0 if axis is None else axis % len(x_like.shape)
     n = math.prod(x_like.shape) if axis is None else x_like.shape[axis_]
-    if isinstance(repeats, int):
-        shape = tuple(g.shape)
+    if not getattr(repeats, "shape", ()):
+        shape, repeats = tuple(g.shape), int(repeats)
         split = xp.reshape(g, (*shape[:axis_], n, repeats, *shape[axis_ + 1 :]))
         out = xp.sum(split, axis=axis_ + 1)
     else:
@@ -88,7 +89,7 @@ def tile_transpose(g: Any, x_like: Any, repetitions: Any, xp: Any) -> Any:
 
 
 def roll_transpose(g: Any, shift: Any, axis: Any, xp: Any) -> Any:
-    return xp.roll(g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis=axis)
+    return xp.roll(g, tuple(-s for s in shift) if isinstance(shift, tuple | list) else -shift, axis=axis)
 
 
 def meshgrid_forward(*arrays: Any, indexing: str, xp: Any) -> tuple[Any, ...]:
@@ -157,7 +158,7 @@ flip = linear(
     "(x, /, *, axis=None)",
     lambda g, axis, xp: xp.flip(g, axis=axis),
     cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3, 2), axis=(0, -1))),
-    batch="along",
+    batch="flattened",
     doc="Elements in reverse order along axes.",
 )
 meshgrid = composite(
@@ -194,10 +195,10 @@ repeat = linear(
     "repeat",
     "(x, repeats, /, *, axis=None)",
     repeat_transpose,
-    fixed=("repeats",),
+    fixed={"repeats": "the shape of the result depends on it: the same for all"},
     cases=(case((2, 3), repeats=2), case((2, 3), repeats=3, axis=1), case((4,), repeats=0, axis=0)),
     since="2023.12",
-    batch="along",
+    batch="flattened",
     doc="Each element several times in a row.\n"
     "repeats: int or array of int; how often, for all elements or each along `axis`\n"
     "axis: int; the axis, by default the flattened array's",
@@ -221,7 +222,7 @@ roll = linear(
     "(x, /, shift, *, axis=None)",
     roll_transpose,
     cases=(case((5,), shift=2), case((2, 3), shift=-1, axis=1), case((2, 3), shift=(1, 2), axis=(0, 1))),
-    batch="along",
+    batch="flattened",
     doc="Elements shifted along axes; what leaves at the end comes in at the start.\n"
     "shift: int or tuple of int; by how many places, for each of `axis`\n"
     "axis: int or tuple of int; the axes, by default the flattened array's",
@@ -255,6 +256,7 @@ tile = linear(
         case((2, 3), repetitions=(2,)),
     ),
     since="2023.12",
+    batch="shaped",
     doc="An array repeated as a whole along axes.\n"
     "repetitions: tuple of int; how often along each, the last for the last",
 )

@@ -215,7 +215,7 @@ gelu = elementwise(
     gelu_partial,
     signature="(x, /, approximate=False)",
     forward=gelu_forward,
-    cases=(case((4,), approximate=True),),
+    cases=(case((2, 3)), case((4,), approximate=True)),
     dtypes="floating",
     since="",
     doc="``x`` times the normal distribution function at ``x``.\n"

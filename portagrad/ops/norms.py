@@ -66,6 +66,10 @@ def matrix_norm_forward(x: Any, *, keepdims: bool, ord: Any, xp: Any) -> Any:
         if ord == "nuc":
             return xp.sum(values, axis=axis, keepdims=keepdims)
         return (xp.max if ord > 0 else xp.min)(values, axis=axis, keepdims=keepdims)
+    if ord not in (1, -1, math.inf, -math.inf):
+        raise ValueError(
+            f"linalg.matrix_norm: ord is {ord!r}; it must be 'fro', 'nuc', 1, 2, inf, -1, -2 or -inf"
+        )
     summed, other = (-2, -1) if abs(ord) == 1 else (-1, -2)
     sums = xp.sum(xp.abs(x), axis=summed, keepdims=True)
     y = (xp.max if ord > 0 else xp.min)(sums, axis=other, keepdims=True)

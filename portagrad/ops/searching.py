@@ -5,7 +5,7 @@ from portagrad.op import Filled, case, constant, linear
 argmax = constant(
     "argmax",
     "(x, /, *, axis=None, keepdims=False)",
-    cases=(case((2, 3)), case((2, 3), axis=1)),
+    cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3), axis=0, keepdims=True)),
     dtypes="floating",
     batch="reduction",
     doc="Index of the greatest element, the first where there are several.\n"
@@ -14,7 +14,7 @@ argmax = constant(
 argmin = constant(
     "argmin",
     "(x, /, *, axis=None, keepdims=False)",
-    cases=(case((2, 3)), case((2, 3), axis=1)),
+    cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3), axis=0, keepdims=True)),
     dtypes="floating",
     batch="reduction",
     doc="Index of the least element, the first where there are several.\n"
@@ -23,7 +23,7 @@ argmin = constant(
 count_nonzero = constant(
     "count_nonzero",
     "(x, /, *, axis=None, keepdims=False)",
-    cases=(case((2, 3)), case((2, 3), axis=1)),
+    cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3), axis=0, keepdims=True)),
     since="2024.12",
     batch="reduction",
     doc="How many elements are not zero.",
@@ -46,6 +46,7 @@ searchsorted = constant(
     cases=(case((1,), (2, 3), None), case((1,), (4,), Filled((1,), 1), side="right")),
     dtypes="floating",
     since="2023.12",
+    batch="searched",
     doc="Where elements would have to be put for an array to stay sorted.\n"
     "x1: array; of one axis, sorted, or by `sorter`\n"
     "x2: array; what is looked for\n"

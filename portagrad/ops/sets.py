@@ -1,8 +1,9 @@
-"""Sets: which values there are. How many is decided by the values, so none of it has a derivative."""
+"""Sets: which values there are, each differentiated as the element where it comes first."""
 
+import math
 from typing import Any, NamedTuple
 
-from portagrad.op import case, constant
+from portagrad.op import case, composite, constant, primitive
 
 
 class UniqueAllResult(NamedTuple):
@@ -28,6 +29,29 @@ class UniqueInverseResult(NamedTuple):
     inverse_indices: Any
 
 
+def unique_vjp(g: Any, x_like: Any, indices: Any, xp: Any) -> Any:
+    """Back to the elements that the values were read at."""
+    shape = tuple(x_like.shape)
+    return xp.reshape(xp.untake(g[0], indices, axis=0, shape=(math.prod(shape),)), shape)
+
+
+def unique_jvp(t: Any, indices: Any, xp: Any) -> tuple[Any, ...]:
+    return xp.take(xp.reshape(t, (-1,)), indices, axis=0), None, None, None
+
+
+def unique_counts_forward(x: Any, *, xp: Any) -> UniqueCountsResult:
+    found = xp.unique_all(x)
+    return UniqueCountsResult(found.values, found.counts)
+
+
+def unique_inverse_forward(x: Any, *, xp: Any) -> UniqueInverseResult:
+    found = xp.unique_all(x)
+    return UniqueInverseResult(found.values, found.inverse_indices)
+
+
+PICKED = "The derivative of each is that of the element; of equal ones, of the first."
+DIFFERENT = (case((2, 3)), case((6,)), case(()), case((0,)))
+
 isin = constant(
     "isin",
     "(x1, x2, /, *, invert=False)",
@@ -40,44 +64,50 @@ isin = constant(
     "x2: array or Python scalar; where\n"
     "invert: bool; whether to tell which are not there",
 )
-unique_all = constant(
+unique_all = primitive(
     "unique_all",
     "(x, /)",
+    (unique_vjp,),
+    (unique_jvp,),
     ragged=True,
     outputs=UniqueAllResult._fields,
     result=UniqueAllResult,
-    cases=(case((2, 3)), case((6,))),
-    dtypes="integer",
+    holomorphic=True,
+    cases=DIFFERENT,
+    dtypes="floating",
     doc="The different elements, where each comes first, which each element is, and how often each occurs.\n"
-    "returns: named tuple of arrays; ``values``, ``indices``, ``inverse_indices``, ``counts``",
+    "returns: named tuple of arrays; ``values``, ``indices``, ``inverse_indices``, ``counts``\n" + PICKED,
 )
-unique_counts = constant(
+unique_counts = composite(
     "unique_counts",
     "(x, /)",
+    unique_counts_forward,
     ragged=True,
     outputs=UniqueCountsResult._fields,
     result=UniqueCountsResult,
-    cases=(case((2, 3)), case((6,))),
-    dtypes="integer",
+    cases=DIFFERENT,
+    dtypes="floating",
     doc="The different elements, and how often each occurs.\n"
-    "returns: named tuple of arrays; ``values``, ``counts``",
+    "returns: named tuple of arrays; ``values``, ``counts``\n" + PICKED,
 )
-unique_inverse = constant(
+unique_inverse = composite(
     "unique_inverse",
     "(x, /)",
+    unique_inverse_forward,
     ragged=True,
     outputs=UniqueInverseResult._fields,
     result=UniqueInverseResult,
-    cases=(case((2, 3)), case((6,))),
-    dtypes="integer",
+    cases=DIFFERENT,
+    dtypes="floating",
     doc="The different elements, and which of them each element is.\n"
-    "returns: named tuple of arrays; ``values``, ``inverse_indices``",
+    "returns: named tuple of arrays; ``values``, ``inverse_indices``\n" + PICKED,
 )
-unique_values = constant(
+unique_values = composite(
     "unique_values",
     "(x, /)",
+    lambda x, *, xp: xp.unique_all(x).values,
     ragged=True,
-    cases=(case((2, 3)), case((6,))),
-    dtypes="integer",
-    doc="The different elements.\nreturns: array; of one axis",
+    cases=DIFFERENT,
+    dtypes="floating",
+    doc="The different elements.\nreturns: array; of one axis\n" + PICKED,
 )

@@ -1,5 +1,6 @@
 """Logistic functions, and products with logarithms."""
 
+import math
 from typing import Any
 
 from portagrad.op import elementwise
@@ -29,12 +30,27 @@ def product_with_log(x1: Any, log: Any, x2: Any, xp: Any) -> Any:
     return xp.where(none, 0.0, x1 * log(xp.where(none, 1.0, x2)))
 
 
+def entr_forward(x: Any, *, xp: Any) -> Any:
+    inside = x > 0
+    value = -x * xp.log(xp.where(inside, x, 1.0))
+    return xp.where(inside, value, xp.where(x < 0, -math.inf, x))  # 0, and NaN of NaN
+
+
 def xdivy_forward(x1: Any, x2: Any, *, xp: Any) -> Any:
     x1, x2 = arrays(x1, x2, xp)
     none = (x1 == 0) & (x2 == 0)
     return xp.where(none, 0.0, x1 / xp.where(none, 1.0, x2))
 
 
+entr = elementwise(
+    "special.entr",
+    lambda x, xp: -1 - xp.log(x),
+    forward=entr_forward,
+    domain=(0.3, 3.0),
+    dtypes="floating",
+    since="",
+    doc="``-x * log(x)``, the summand of an entropy: 0 at 0, ``-inf`` below.",
+)
 expit = elementwise(
     "special.expit",
     lambda x, y, xp: y * xp.special.expit(-x),  # 1 - y has no digits where x is large
@@ -46,7 +62,7 @@ expit = elementwise(
 )
 logit = elementwise(
     "special.logit",
-    lambda x: 1 / (x * (1 - x)),
+    lambda x: 1 / x + 1 / (1 - x),  # not 1 / (x (1 - x)), whose derivative at the ends would be NaN
     forward=logit_forward,
     domain=(0.05, 0.95),
     dtypes="floating",

@@ -3,9 +3,10 @@
 from typing import Any, NamedTuple
 
 from portagrad.backend import KIND
-from portagrad.errors import NonDifferentiableError
+from portagrad.config import debugging
+from portagrad.errors import ConcretizationError, NonDifferentiableError
 from portagrad.op import case, primitive
-from portagrad.ops.decompositions import hermitian, product, ramp, scale, spread, weighed
+from portagrad.ops.decompositions import completed, hermitian, product, ramp, reduced, scale, spread, weighed
 from portagrad.ops.linalg import SQUARE, adjoint, identity
 from portagrad.ops.norms import real
 
@@ -41,14 +42,43 @@ def gaps(w: Any, xp: Any) -> Any:
     return xp.where(eye == 1, 0.0, inverse)
 
 
+def of_vectors(name: str, part: Any, w: Any, *gs: Any, xp: Any) -> Any:
+    """What the cotangents `gs` of vectors contribute; nothing where they are 0, whatever values are equal.
+
+    In debug mode an error takes the place of NaN.
+    """
+    used = False
+    for g in gs:
+        used = used | xp.any(g != 0, axis=(-2, -1), keepdims=True)
+    if debugging():
+        refuse_equal(name, w, used, xp)
+    return xp.where(used, part, 0.0)
+
+
+def refuse_equal(name: str, w: Any, used: Any, xp: Any) -> None:
+    """Raise where vectors of equal values are used, as far as the numbers are known."""
+    missing = xp.any(xp.isnan(gaps(w, xp)) & used)
+    try:
+        raises = bool(missing)
+    except ConcretizationError:  # they are others in each example or run
+        return
+    if raises:
+        raise NonDifferentiableError(
+            f"{name}: vectors of equal values are any basis of their space and have no derivative: it would "
+            f"be NaN. Use the values alone, or a matrix whose values differ (debug mode looks for this)"
+        )
+
+
 def eigh_vjp(g: Any, eigenvalues: Any, eigenvectors: Any, xp: Any) -> Any:
     """The Hermitian part of V (diag(g_w) + F o V^H g_V) V^H, F being 1 / (w_j - w_i).
 
-    Giles (2008), "Collected matrix derivative results", section 3.1. Any phase of the eigenvectors drops out
-    of a function that does not depend on it.
+    Giles (2008), "Collected matrix derivative results for forward and reverse mode algorithmic
+    differentiation", section 3.1. Any phase of the eigenvectors drops out of a function that does not depend
+    on it.
     """
     v, back = eigenvectors, adjoint(eigenvectors, xp)
-    inner = spread(g[0], xp) + gaps(eigenvalues, xp) * xp.matmul(back, g[1])
+    turned = gaps(eigenvalues, xp) * xp.matmul(back, g[1])
+    inner = spread(g[0], xp) + of_vectors("linalg.eigh", turned, eigenvalues, g[1], xp=xp)
     return hermitian(product(v, inner, back, xp=xp), xp)
 
 
@@ -69,35 +99,23 @@ def eigvalsh_jvp(t: Any, x: Any, xp: Any) -> Any:
     return real(xp.linalg.diagonal(product(adjoint(v, xp), hermitian(t, xp), v, xp=xp)), xp)
 
 
-def svd_parts(x: Any, full_matrices: bool, u: Any, vh: Any, xp: Any) -> tuple[Any, Any]:
-    """U and V of the reduced decomposition; a full one of an oblong matrix has no derivative.
-
-    The vectors that complete the basis there are any that do.
-    """
-    if full_matrices and x.shape[-1] != x.shape[-2]:
-        raise NonDifferentiableError(
-            f"linalg.svd: the full singular vectors of matrices of shape {tuple(x.shape[-2:])} are not "
-            f"unique and have no derivative; pass full_matrices=False"
-        )
-    return u, adjoint(vh, xp)
-
-
 def turn(x: Any, s: Any, xp: Any) -> Any:
     """The imaginary diagonal of x over the singular values: how phases turn. Zero for real matrices."""
     return 1j * xp.imag(xp.linalg.diagonal(x)) / s
 
 
-def svd_vjp(g: Any, x_like: Any, U: Any, S: Any, Vh: Any, full_matrices: bool, xp: Any) -> Any:
+def svd_vjp(g: Any, U: Any, S: Any, Vh: Any, xp: Any) -> Any:
     """Transpose of `svd_jvp`.
 
     Townsend (2016), "Differentiating the singular value decomposition"; for complex matrices Wan and Zhang
     (2019), "Automatic differentiation for complex valued SVD". With X = U^H g_U and Y = V^H g_V:
     U (F o (X - X^H) S + S F o (Y - Y^H) + g_S + i Im diag(X) / S) V^H, and what lies outside U and V.
     """
-    u, v = svd_parts(x_like, full_matrices, U, Vh, xp)
-    uh, vh, gu, gv = adjoint(u, xp), adjoint(v, xp), g[0], adjoint(g[2], xp)
+    k = S.shape[-1]
+    (u, gu), (v, gv) = [reduced(*pair, k, xp) for pair in ((U, g[0]), (adjoint(Vh, xp), adjoint(g[2], xp)))]
+    uh, vh = adjoint(u, xp), adjoint(v, xp)
     f, left, right = gaps(S * S, xp), xp.matmul(uh, gu), xp.matmul(vh, gv)
-    inner = scale(f * (left - adjoint(left, xp)), S, xp) + spread(g[1], xp)
+    inner = scale(f * (left - adjoint(left, xp)), S, xp)
     inner = inner + xp.expand_dims(S, axis=-1) * (f * (right - adjoint(right, xp)))
     if KIND[U.dtype] > 1:
         inner = inner + spread(turn(left, S, xp), xp)
@@ -106,14 +124,15 @@ def svd_vjp(g: Any, x_like: Any, U: Any, S: Any, Vh: Any, full_matrices: bool, x
         out = out + xp.matmul(scale(gu - xp.matmul(u, left), 1 / S, xp), vh)
     if v.shape[-2] > v.shape[-1]:
         out = out + xp.matmul(scale(u, 1 / S, xp), adjoint(gv - xp.matmul(v, right), xp))
-    return out
+    return xp.matmul(scale(u, g[1], xp), vh) + of_vectors("linalg.svd", out, S, gu, gv, xp=xp)
 
 
-def svd_jvp(t: Any, x_like: Any, U: Any, S: Any, Vh: Any, full_matrices: bool, xp: Any) -> Any:
+def svd_jvp(t: Any, U: Any, S: Any, Vh: Any, xp: Any) -> Any:
     """With P = U^H dA V and F = 1 / (s_j^2 - s_i^2): dS = diag(P), dU = U (F o (P S + S P^H)) and
     dV = V (F o (S P + P^H S)), and what lies outside U and V. Townsend (2016), equations 16 to 18.
     """
-    u, v = svd_parts(x_like, full_matrices, U, Vh, xp)
+    k, V = S.shape[-1], adjoint(Vh, xp)
+    u, v = U[..., :k], V[..., :k]
     inner, f, rows = product(adjoint(u, xp), t, v, xp=xp), gaps(S * S, xp), xp.expand_dims(S, axis=-1)
     back = adjoint(inner, xp)
     turned = f * (scale(inner, S, xp) + rows * back)
@@ -127,6 +146,7 @@ def svd_jvp(t: Any, x_like: Any, U: Any, S: Any, Vh: Any, full_matrices: bool, x
     if v.shape[-2] > v.shape[-1]:
         moved = xp.matmul(adjoint(t, xp), u)
         dv = dv + scale(moved - xp.matmul(v, back), 1 / S, xp)
+    du, dv = completed(du, U, xp), completed(dv, V, xp)
     return du, real(xp.linalg.diagonal(inner), xp), adjoint(dv, xp)
 
 
@@ -141,9 +161,15 @@ def svdvals_jvp(t: Any, x: Any, xp: Any) -> Any:
 
 
 def svd_invariant(u: Any, s: Any, vh: Any, xp: Any) -> tuple[Any, ...]:
-    k = s.shape[-1]
-    u, vh = u[..., :k], vh[..., :k, :]
-    return s, weighed(u, vh, xp), weighed(u, adjoint(u, xp), xp), weighed(adjoint(vh, xp), vh, xp)
+    """Singular values, projections on single vectors, weighted, and on the spaces that complete them."""
+    k, v = s.shape[-1], adjoint(vh, xp)
+    first = weighed(u[..., :k], adjoint(v[..., :k], xp), xp)
+    return (
+        s,
+        first,
+        *[weighed(a[..., :k], adjoint(a[..., :k], xp), xp) for a in (u, v)],
+        *[xp.matmul(a[..., k:], adjoint(a[..., k:], xp)) for a in (u, v)],
+    )
 
 
 def eig_vjp(g: Any, eigenvalues: Any, eigenvectors: Any, xp: Any) -> Any:
@@ -155,7 +181,8 @@ def eig_vjp(g: Any, eigenvalues: Any, eigenvectors: Any, xp: Any) -> Any:
     v, back = eigenvectors, adjoint(eigenvectors, xp)
     longer = xp.real(xp.sum(xp.conj(v) * g[1], axis=-2))
     across = g[1] - scale(v, longer, xp)
-    inner = spread(g[0], xp) + xp.conj(gaps(eigenvalues, xp)) * xp.matmul(back, across)
+    turned = xp.conj(gaps(eigenvalues, xp)) * xp.matmul(back, across)
+    inner = spread(g[0], xp) + of_vectors("linalg.eig", turned, eigenvalues, g[1], xp=xp)
     return xp.linalg.solve(back, xp.matmul(inner, back))
 
 
@@ -260,14 +287,17 @@ svd = primitive(
         case((3, 3)),
         case((2, 3, 2), full_matrices=False),
         case((2, 3), full_matrices=False),
+        case((3, 2)),
+        case((2, 4)),
     ),
     batch="trailing",
     doc="Singular value decompositions.\n"
     "x: array; of shape (..., n, m)\n"
     "full_matrices: bool; whether U and Vh are square; if not, they have min(n, m) columns and rows\n"
     "returns: SVDResult; of `U`, `S` and `Vh`, the singular values `S` falling\n"
-    "Singular vectors of equal singular values have no derivative: it is NaN. Oblong matrices are "
-    "differentiated with ``full_matrices=False`` only.",
+    "Singular vectors of equal singular values have no derivative: it is NaN. The vectors that complete the "
+    "basis of an oblong matrix are any that do: their derivative is that which turns them no more than the "
+    "others make them, right for a function of the space that they span.",
 )
 svdvals = primitive(
     "linalg.svdvals",

@@ -140,9 +140,13 @@ def cumulative_prod_jvp(t: Any, x: Any, axis: Any, include_initial: bool, xp: An
 
 
 def var_forward(x: Any, *, axis: Any, correction: float, keepdims: bool, xp: Any) -> Any:
-    """Mean square deviation from the mean, over ``n - correction``."""
+    """Mean square deviation from the mean, over ``n - correction``; of complex numbers of its modulus."""
     deviation = x - xp.mean(x, axis=axis, keepdims=True)
-    return xp.sum(deviation * deviation, axis=axis, keepdims=keepdims) / (length(x, axis) - correction)
+    if xp.isdtype(x.dtype, "complex floating"):
+        squares = xp.real(deviation) ** 2 + xp.imag(deviation) ** 2
+    else:
+        squares = deviation * deviation
+    return xp.sum(squares, axis=axis, keepdims=keepdims) / (length(x, axis) - correction)
 
 
 sum = linear(

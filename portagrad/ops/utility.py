@@ -7,10 +7,12 @@ from portagrad.op import case, composite, constant
 
 def diff_forward(x: Any, prepend: Any, append: Any, *, axis: int, n: int, xp: Any) -> Any:
     """The n-th difference of neighbours, after the ends have been put on."""
+    if not -len(x.shape) <= axis < len(x.shape):
+        raise IndexError(f"diff: an array of shape {tuple(x.shape)} has no axis {axis}")
     parts = [part for part in (prepend, x, append) if part is not None]
     x = xp.concat(parts, axis=axis) if len(parts) > 1 else x
     before = (slice(None),) * (axis % len(x.shape))
-    for _ in range(n):
+    for _ in range(n if x.shape[axis] else 0):
         x = x[(*before, slice(1, None), ...)] - x[(*before, slice(None, -1), ...)]
     return x
 
@@ -19,7 +21,7 @@ all = constant(
     "all",
     "(x, /, *, axis=None, keepdims=False)",
     dtypes="any",
-    cases=(case((2, 3)), case((2, 3), axis=1)),
+    cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3), axis=0, keepdims=True)),
     batch="reduction",
     doc="Whether all elements along axes are true.",
 )
@@ -27,7 +29,7 @@ any = constant(
     "any",
     "(x, /, *, axis=None, keepdims=False)",
     dtypes="any",
-    cases=(case((2, 3)), case((2, 3), axis=1)),
+    cases=(case((2, 3)), case((2, 3), axis=1), case((2, 3), axis=0, keepdims=True)),
     batch="reduction",
     doc="Whether at least one element along axes is true.",
 )

@@ -148,7 +148,7 @@ def _weight(b: float, count: Any, xp: Any) -> Any:
 
 
 def lion(lr: float | Schedule, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 0.0) -> Optimizer:
-    """Lion (Chen et al., 2023, "Symbolic discovery of optimization algorithms", algorithm 2).
+    """Lion (Chen et al., 2023, "Symbolic discovery of optimization algorithms").
 
     Each parameter moves by the learning rate, against the sign of a mean of the gradient; a learning rate
     three to ten times below that of `adamw` goes with it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from portagrad.protocols import (  # noqa: F401  each enters its functions in th
     elements,
     pieces,
     products,
+    quantiles,
     shapes,
     standard,
     statistics,
@@ -48,6 +50,13 @@ def array_function(
     if found is None:
         raise refuse(f"{func.__module__}.{func.__name__}".replace("numpy", "np", 1))
     return found(like, args, kwargs)
+
+
+@functools.cache
+def array_functions() -> dict[str, Any]:
+    """NumPy's functions of arrays that work on tensors, by name; not those that make arrays of none."""
+    made = creation.__name__
+    return {c.name.removeprefix("np."): f for f, c in COUNTERPARTS.items() if c.run.__module__ != made}
 
 
 def on_the_host(value: Any) -> Any:

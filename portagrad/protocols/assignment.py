@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from portagrad.errors import ConcretizationError
+from portagrad.indexed import apply_at
 from portagrad.op import TABLE
 from portagrad.protocols.counterpart import Array, as_tensor, counterpart
 from portagrad.protocols.elements import truth
-from portagrad.tensor import Tensor, plain_key
-from portagrad.trace import apply
+from portagrad.tensor import Tensor
 
 
 def written(a: Any, what: str) -> Tensor:
@@ -25,7 +25,7 @@ def written(a: Any, what: str) -> Tensor:
 def add_at(a: Any, key: Any, value: Any, what: str) -> None:
     """Add at indices that may repeat."""
     a = written(a, what)
-    a.rebind(apply(TABLE["index_add"], (a, value), {"key": plain_key(key)}))
+    a.rebind(apply_at(TABLE["index_add"], (a, value), {"key": key}))
 
 
 @counterpart()

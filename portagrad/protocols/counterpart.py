@@ -34,14 +34,10 @@ ELSEWHERE = {
     "histogram": "np.digitize with np.bincount",
     "intersect1d": "np.isin",
     "lexsort": "np.argsort",
-    "nanmedian": "np.median of what is no NaN",
-    "nanpercentile": "np.percentile of what is no NaN",
-    "nanquantile": "np.quantile of what is no NaN",
     "poly": "np.convolve of the factors",
     "resize": "np.tile",
     "roots": "np.linalg.eigvals of the companion matrix",
     "setdiff1d": "np.isin",
-    "sliding_window_view": "np.stack of slices",
     "union1d": "np.unique of np.concatenate",
 }
 """What to use instead, where the likeness of names does not show it."""
@@ -156,7 +152,10 @@ def signature_of(found: Any, takes: dict[str, Any], own: inspect.Signature | Non
     if own is not None and (
         signature is None
         or isinstance(found, np.ufunc)
-        or any(p.default is p.empty and p.name not in takes for p in signature.parameters.values())
+        or any(
+            p.default is p.empty and p.name not in takes and p.kind is not p.VAR_KEYWORD
+            for p in signature.parameters.values()
+        )
     ):
         return own
     assert signature is not None, found

@@ -147,3 +147,22 @@ def rot90(xp: Any, m: Array, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
     turned = m if k % 4 == 3 else xp.flip(m, axis=axes[1])
     turned = swapaxes(xp, turned, *axes)
     return xp.flip(turned, axis=axes[1]) if k % 4 == 3 else turned
+
+
+@counterpart("lib.stride_tricks.sliding_window_view")
+def sliding_window_view(
+    xp: Any, x: Array, window_shape: Any, axis: Any = None, *, writeable: bool = False
+) -> Any:
+    """Windows as new axes at the end: copies, as all tensors behave."""
+    widths = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
+    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    for width, axis in zip(widths, [i % x.ndim for i in axes], strict=True):
+        count = x.shape[axis] - width + 1
+        if not 0 < count <= x.shape[axis] + 1:
+            raise ValueError(f"np sliding_window_view: a window of {width} on an axis of {x.shape[axis]}")
+        device = xp.device_of(x)
+        places = xp.arange(count, device=device)[:, None] + xp.arange(width, device=device)
+        x = xp.take(x, xp.reshape(places, (-1,)), axis=axis)
+        x = xp.reshape(x, (*x.shape[:axis], count, width, *x.shape[axis + 1 :]))
+        x = xp.moveaxis(x, axis + 1, -1)
+    return x

@@ -6,9 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from portagrad.errors import NoCounterpartError
 from portagrad.ops.statistical import length
 from portagrad.protocols.counterpart import Array, as_tensor, counterpart
 from portagrad.protocols.elements import counted, inexact, truth
@@ -217,48 +214,6 @@ def sort(xp: Any, a: Array, kth: Any = None, axis: int | None = -1, stable: Any 
 def argsort(xp: Any, a: Array, kth: Any = None, axis: int | None = -1, stable: Any = None) -> Any:
     a, axis = flattened(xp, a, axis)
     return xp.argsort(a, axis=axis)
-
-
-@counterpart()
-def quantile(
-    xp: Any,
-    a: Array,
-    q: Any,
-    axis: Any = None,
-    keepdims: bool = False,
-    method: str = "linear",
-    weights: Any = None,
-    scale: float = 1.0,
-) -> Any:
-    """By linear interpolation between the order statistics, NaN where there is one."""
-    if method != "linear" or weights is not None:
-        raise NoCounterpartError("np.quantile: tensors have only method='linear', without weights")
-    a, shape = inexact(xp, a), list(a.shape)
-    axes = [
-        i % a.ndim for i in ([*range(a.ndim)] if axis is None else [axis] if isinstance(axis, int) else axis)
-    ]
-    rest = [i for i in range(a.ndim) if i not in axes]
-    rows = xp.sort(xp.reshape(xp.permute_dims(a, (*rest, *axes)), (*[shape[i] for i in rest], -1)), axis=-1)
-    last = rows.shape[-1] - 1
-    places = np.asarray(q, dtype=float) / scale * last
-    made = []
-    for place in places.flat:
-        low, weight = rows[..., int(place)], place - int(place)
-        y = low + (rows[..., min(int(place) + 1, last)] - low) * weight
-        y = xp.where(xp.isnan(rows[..., last]), math.nan, y)
-        kept = [1 if i in axes else n for i, n in enumerate(shape)]
-        made.append(xp.reshape(y, tuple(kept)) if keepdims else y)
-    return xp.reshape(xp.stack(made), (*places.shape, *made[0].shape))
-
-
-@counterpart()
-def percentile(xp: Any, a: Array, q: Any, **rest: Any) -> Any:
-    return quantile(xp, a, q, scale=100.0, **rest)
-
-
-@counterpart()
-def median(xp: Any, a: Array, **rest: Any) -> Any:
-    return quantile(xp, a, 0.5, **rest)
 
 
 # Where NaN stands for a value that is missing

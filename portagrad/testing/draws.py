@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,18 +112,23 @@ class Call:
         return f"{self.op.name}({', '.join(parts)})"
 
 
-def invoke(op: Op, args: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    """Call the public function of an op, by its signature."""
-    call = function(op.name)
+def invoke(
+    op: Op, args: Sequence[Any], params: Mapping[str, Any], call: Callable[..., Any] | None = None
+) -> Any:
+    """Call the public function of an op, or `call`, by its signature."""
+    parameters = inspect.signature(function(op.name)).parameters
+    call = call or function(op.name)
     if op.starred:
         return call(list(args), **params) if op.takes_sequence else call(*args, **params)
     values = {**dict(zip(op.arrays, args, strict=False)), **params}
     positional = [
         values.pop(name)
-        for name, parameter in inspect.signature(call).parameters.items()
+        for name, parameter in parameters.items()
         if parameter.kind is parameter.POSITIONAL_ONLY and name in values
     ]
-    return call(*positional, **values)
+    # A library's own function may know an argument only where it is given.
+    left_out = [name for name in values if values[name] is parameters[name].default is None]
+    return call(*positional, **{name: value for name, value in values.items() if name not in left_out})
 
 
 def draws(op: Op | str, place: Device | str = "cpu", dtype: str = "float64", seed: int = 0) -> Iterator[Call]:

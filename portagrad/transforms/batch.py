@@ -8,12 +8,42 @@ from typing import Any
 
 import optree
 
-from portagrad.errors import ConcretizationError
+from portagrad.errors import ConcretizationError, LeakedTraceError
 from portagrad.op import TABLE, Op
-from portagrad.tensor import CONSTANT, Tensor, bare, hold
+from portagrad.tensor import Tensor, bare, hold
 from portagrad.trace import Trace, Traced, apply, evaluate
+from portagrad.transforms import batched_indexing as indexing
+from portagrad.transforms import batching
 from portagrad.transforms.gradient import array
+from portagrad.transforms.record import leaked
 from portagrad.transforms.tree import SPACE, any_traced, flatten, is_array, unflatten
+
+RULES: Mapping[str, Callable[[batching.Batch], Any]] = {
+    "affine": batching.affine,
+    "along": batching.along,
+    "beside": indexing.beside,
+    "composed": batching.composed,
+    "contraction": batching.contraction,
+    "crossed": batching.crossed,
+    "flattened": batching.flattened,
+    "gathered": indexing.gathered,
+    "indexed": indexing.indexed,
+    "joined": batching.joined,
+    "member": indexing.member,
+    "permuted": batching.permuted,
+    "pointwise": batching.pointwise,
+    "product": batching.product,
+    "put": indexing.put,
+    "reduction": batching.reduction,
+    "searched": indexing.searched,
+    "shaped": batching.shaped,
+    "solution": batching.solution,
+    "spectral": batching.spectral,
+    "taken": indexing.taken,
+    "trailing": batching.trailing,
+    "untaken": indexing.untaken,
+}
+"""The batching rules that the records of ops name."""
 
 
 class Batched(Tensor):
@@ -42,17 +72,35 @@ class BatchTrace(Trace):
         self.size = size
 
     def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+        if not self.open:
+            raise LeakedTraceError(leaked(op, self))
+        if op.ragged:
+            raise ConcretizationError(
+                f"{op.name}: the shape of its result depends on the numbers in its argument, which differ "
+                f"from example to example of a vmap, and a batch has one shape; use xp.where and a fixed "
+                f"shape, or call it outside vmap, in a loop over the examples"
+            )
         batched = [isinstance(a, Traced) and a.trace is self for a in args]
-        values = [
-            a.value if b or (isinstance(a, Traced) and a.trace is CONSTANT) else a
-            for a, b in zip(args, batched, strict=True)
-        ]
-        rule = op.batch if callable(op.batch) else _RULES.get(op.batch)
-        call = rule and rule(op, values, batched, dict(params))
-        y = evaluate(op, *call) if call else _one_by_one(op, values, batched, params, self.size)
+        values = [a.value if b else bare(a) for a, b in zip(args, batched, strict=True)]
+        y: Any = NotImplemented
+        rule = RULES[op.batch] if isinstance(op.batch, str) else op.batch
+        if rule is not None:
+            each = functools.partial(self.each, args)
+            y = rule(batching.Batch(op, values, batched, params, self.size, each))
+        if y is NotImplemented:
+            y = one_by_one(op, values, batched, params, self.size)
         if op.several:
             return op.result(*[Batched(self, bare(part)) for part in y])
         return Batched(self, bare(y))
+
+    def each(self, args: tuple[Any, ...], f: Callable[..., Any]) -> Any:
+        """What `f` makes of the arguments of an example: results with the batch in front."""
+        y = f(*[hold(a) if is_array(a) else a for a in args])
+        return [self.front(part) for part in y] if isinstance(y, tuple) else self.front(y)
+
+    def front(self, y: Any) -> Any:
+        """A result with the batch in front, though it may be the same for all."""
+        return y.value if isinstance(y, Tensor) and y.trace is self else _spread(bare(y), self.size)
 
     def check_branch(self, value: Any, what: str) -> None:
         raise ConcretizationError(
@@ -61,169 +109,11 @@ class BatchTrace(Trace):
         )
 
 
-Call = tuple[list[Any], Mapping[str, Any]] | None
-"""What a batching rule answers: arguments and parameters for one call of the op, with the batch in front of
-the result; None where only a loop will do."""
-
-
-def _rank(value: Any, batched: bool) -> int:
-    """Number of axes of one example."""
-    return len(getattr(value, "shape", ())) - batched
-
-
-def aligned(values: list[Any], batched: list[bool], rank: int) -> list[Any]:
-    """Batched values with axes of length 1 behind the batch: so examples broadcast as they would alone."""
-    out = []
-    for value, b in zip(values, batched, strict=True):
-        missing = rank - _rank(value, b)
-        if b and missing:
-            shape = tuple(value.shape)
-            value = _reshape(value, (shape[0], *(1,) * missing, *shape[1:]))
-        out.append(value)
-    return out
-
-
-def _reshape(x: Any, shape: tuple[int, ...]) -> Any:
-    return apply(TABLE["reshape"], (x,), {"shape": shape, "copy": None})
-
-
-def pointwise(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """Ops that broadcast all their arrays together."""
-    rank = max(_rank(v, b) for v, b in zip(values, batched, strict=True))
-    return aligned(values, batched, rank), params
-
-
-def trailing(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """Ops on the last axes of one array, whatever stands in front."""
-    return (values, params) if len(values) == 1 else None
-
-
-def reduction(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """Ops along axes, None being all of them."""
-    if not batched[0] or any(batched[1:]):
-        return None
-    rank = _rank(values[0], True)
-    if not rank:  # along the only axis that an example can be given
-        shape = tuple(values[0].shape)
-        if params.get("keepdims"):
-            return None
-        return [_reshape(values[0], (*shape, 1)), *values[1:]], {**params, "axis": 1}
-    axis = params["axis"]
-    if axis is None:
-        axis = tuple(range(rank))
-        if op.name in ("argmax", "argmin"):
-            if params.get("keepdims"):
-                return None
-            values = [_reshape(values[0], (values[0].shape[0], -1)), *values[1:]]
-            axis = 0
-            rank = 1
-    return values, {**params, "axis": _shifted(axis, rank)}
-
-
-def along(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """Ops along axes, None meaning something of its own unless there is one axis only."""
-    rank = _rank(values[0], batched[0])
-    axis = params["axis"]
-    if not batched[0] or any(batched[1:]) or not rank or (axis is None and rank > 1):
-        return None
-    return values, {**params, "axis": _shifted(0 if axis is None else axis, rank)}
-
-
-def _shifted(axis: Any, rank: int) -> Any:
-    return tuple([a % rank + 1 for a in axis]) if isinstance(axis, tuple) else axis % rank + 1
-
-
-def joined(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """``concat`` and ``stack``: arrays without a batch are given one."""
-    axis = params["axis"]
-    if axis is None:
-        return None
-    size = next(v.shape[0] for v, b in zip(values, batched, strict=True) if b)
-    rank = _rank(values[0], batched[0]) + (op.name == "stack")
-    full = [v if b else _spread(v, size) for v, b in zip(values, batched, strict=True)]
-    return full, {**params, "axis": axis % rank + 1}
-
-
 def _spread(x: Any, size: int) -> Any:
     return apply(TABLE["broadcast_to"], (x,), {"shape": (size, *x.shape)})
 
 
-def shaped(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """``reshape`` and ``broadcast_to``."""
-    (x,) = values
-    shape = params["shape"] if isinstance(params["shape"], tuple) else (params["shape"],)
-    if op.name == "broadcast_to":
-        (x,) = aligned([x], [True], len(shape))
-    elif -1 in shape:
-        known = functools.reduce(lambda a, b: a * b, [n for n in shape if n != -1], 1)
-        count = functools.reduce(lambda a, b: a * b, tuple(x.shape[1:]), 1)
-        shape = tuple([count // known if n == -1 and known else n for n in shape])
-    return [x], {**params, "shape": (x.shape[0], *shape)}
-
-
-def permuted(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """``permute_dims`` and ``moveaxis``, ``expand_dims`` and ``squeeze``."""
-    (x,) = values
-    rank = _rank(x, True)
-    if op.name == "permute_dims":
-        return values, {"axes": (0, *_shifted(tuple(params["axes"]), rank))}
-    if op.name == "moveaxis":
-        return values, {name: _shifted(params[name], rank) for name in ("source", "destination")}
-    axis = params["axis"]
-    if op.name == "expand_dims":
-        rank += len(axis) if isinstance(axis, tuple) else 1
-    return values, {"axis": _shifted(axis, rank)}
-
-
-def product(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """``matmul`` of stacks of matrices; vectors go one by one unless the other side is not batched."""
-    ranks = [_rank(v, b) for v, b in zip(values, batched, strict=True)]
-    if min(ranks) > 1:
-        return aligned(values, batched, max(ranks)), params
-    if batched == [True, False] and ranks[1] <= 2:  # rows of a longer batch
-        return values, params
-    return None
-
-
-def affine(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """``linear``: more rows of the same weights."""
-    return (values, params) if batched[0] and not any(batched[1:]) and _rank(values[0], True) else None
-
-
-def indexed(op: Op, values: list[Any], batched: list[bool], params: dict[str, Any]) -> Call:
-    """Indexing: every example by the same index."""
-    key = params["key"] if isinstance(params["key"], tuple) else (params["key"],)
-    if any(not isinstance(k, int | slice | type(None) | type(...)) for k in key):
-        return None
-    size = next(v.shape[0] for v, b in zip(values, batched, strict=True) if b)
-    params = {**params, "key": (slice(None), *key)}
-    if "shape" in params:
-        params["shape"] = (size, *params["shape"])
-    if len(values) == 2:
-        x, value = values
-        x = x if batched[0] else _spread(x, size)
-        if batched[1]:
-            part = evaluate(TABLE["getitem"], (x,), {"key": params["key"]})
-            (value,) = aligned([value], [True], len(part.shape) - 1)
-        values = [x, value]
-    return values, params
-
-
-_RULES: dict[Any, Callable[..., Call]] = {
-    "pointwise": pointwise,
-    "trailing": trailing,
-    "reduction": reduction,
-    "along": along,
-    "joined": joined,
-    "shaped": shaped,
-    "permuted": permuted,
-    "product": product,
-    "affine": affine,
-    "indexed": indexed,
-}
-
-
-def _one_by_one(op: Op, values: list[Any], batched: list[bool], params: Mapping[str, Any], size: int) -> Any:
+def one_by_one(op: Op, values: list[Any], batched: list[bool], params: Mapping[str, Any], size: int) -> Any:
     """The loop that every rule stands for: one call per example, the results stacked."""
     results = []
     for i in range(size):
@@ -240,8 +130,8 @@ def _one_by_one(op: Op, values: list[Any], batched: list[bool], params: Mapping[
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """A function of one example, made to take many at once.
 
-    Each op runs once for the whole batch, by its batching rule; an op without one runs once per example. It
-    nests, and composes with every other transform in either order.
+    Each op runs once for the whole batch, by its batching rule; an op of someone else's without one runs once
+    per example. It nests, and composes with every other transform in either order.
 
     Parameters
     ----------
@@ -263,7 +153,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
     ValueError
         If no argument is batched, or the batches differ in length.
     ConcretizationError
-        If `f` branches on a batched value.
+        If `f` branches on a batched value, or a shape depends on one.
 
     Examples
     --------
@@ -293,11 +183,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
         ends = _axes(out_axes, out, structure, "out_axes")
         done = []
         for x, axis in zip(results, ends, strict=True):
-            if isinstance(x, Tensor) and x.trace is trace:
-                y = x.value
-            else:
-                y = _spread(bare(_as_array(x)), size)
-            y = bare(_moved(y, 0, axis))
+            y = bare(_moved(trace.front(_as_array(x)), 0, axis))
             done.append(hold(y) if traced else array(y))
         return unflatten(structure, done)
 

@@ -8,110 +8,16 @@ from typing import Any
 
 from portagrad.backend import KIND
 from portagrad.errors import Error, NonDifferentiableError
-from portagrad.kernel import Kernel
-from portagrad.op import Op
-from portagrad.recipe import Recipe
+from portagrad.namespace import function
 from portagrad.tensor import CONSTANT, Tensor, bare, hold, stopped
-from portagrad.trace import apply
-from portagrad.transforms.gradient import array, vjp
+from portagrad.transforms.batch import vmap
+from portagrad.transforms.gradient import vjp
+from portagrad.transforms.own_call import OwnCall, filled, split
 from portagrad.transforms.reverse import zeros
 from portagrad.transforms.tangent import jvp
-from portagrad.transforms.tree import any_traced, flatten, is_array, tree_map, unflatten, wrapped
+from portagrad.transforms.tree import flatten, is_array, tree_map
 
-_ARRAY = object()  # where a result has an array
-
-
-class _Call:
-    """One call of such a function: an op made for it, whose arrays are the leaves of the arguments."""
-
-    def __init__(self, name: str, f: Callable[..., Any], args: Any) -> None:
-        leaves, self.structure = flatten(args)
-        self.name = name
-        self.f = f
-        self.where = [i for i, x in enumerate(leaves) if is_array(x)]
-        self.leaves = [None if is_array(x) else x for x in leaves]  # what is kept must not keep the arguments
-        self.results: tuple[Any, list[Any]] = (None, [])
-        self.arrays = tuple([leaves[i] for i in self.where])
-
-    def arguments(self, arrays: Any) -> Any:
-        """The arguments, with other arrays for leaves."""
-        leaves = list(self.leaves)
-        for i, x in zip(self.where, arrays, strict=True):
-            leaves[i] = wrapped(x)
-        return unflatten(self.structure, leaves)
-
-    def flat(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        """`f` on the arrays, returning its result's leaves."""
-
-        def on_arrays(*arrays: Any, xp: Any = None) -> tuple[Any, ...]:
-            outs, structure = flatten(f(*self.arguments(arrays)))
-            self.results = structure, [_ARRAY if is_array(x) else x for x in outs]
-            return tuple([bare(x) for x in outs if is_array(x)])
-
-        return on_arrays
-
-    def result(self, arrays: Any) -> Any:
-        """A tree like the result, these in the places of its arrays."""
-        structure, leaves = self.results
-        it = iter(arrays)
-        return unflatten(structure, [next(it) if x is _ARRAY else x for x in leaves])
-
-    def run(self, pull: Any, push: Any, forward: Callable[..., Any], again: bool) -> Any:
-        """Apply the op; `again` tells whether lower traces meet the op again, or what `forward` does."""
-        arrays, self.arrays = self.arrays, ()
-        op = Op(
-            name=self.name,
-            kind="primitive",
-            signature="(*leaves)",
-            arrays=("*leaves",),
-            params=(),
-            outputs=("*results",),
-            pulls=(pull,),
-            pushes=(push,),
-            forward=forward,
-            result=lambda *parts: parts,
-        )
-        op.recipes = _Recipes(self.name, pull, push)
-        if not again:
-            op.kernels = _Plain(forward)
-        try:
-            outs = apply(op, arrays)
-        finally:
-            op.kernels = {}  # some know their op: it is gone at once, not when the collector comes by
-        traced = any_traced(arrays)
-        return self.result([hold(x) if traced else array(x) for x in outs])
-
-
-class _Plain(dict[Any, Kernel]):
-    """Kernels of an op whose forward runs as it is on whatever values there are."""
-
-    def __init__(self, forward: Callable[..., Any]) -> None:
-        self.kernel = Kernel(forward)
-
-    def __missing__(self, types: Any) -> Kernel:
-        return self.kernel
-
-
-class _Recipes(dict[Any, Recipe]):
-    """Recipes of an op made for one call, which are not worth compiling: the rules read all the arrays."""
-
-    def __init__(self, name: str, pull: Callable[..., Any], push: Callable[..., Any]) -> None:
-        self.name, self.pull, self.push = name, pull, push
-
-    def get(self, key: Any, default: Any = None) -> Recipe:
-        mode, active, _ = key
-        rule = self.pull if mode == "pull" else self.push
-        indices = [i for i in range(active.bit_length()) if active >> i & 1]
-
-        def pull(g: Any, leaves: Any, params: Any, xp: Any) -> Any:
-            parts = rule(g, leaves)
-            return [parts[i] for i in indices]
-
-        def push(ts: Any, leaves: Any, params: Any, xp: Any) -> Any:
-            given = dict(zip(indices, ts, strict=True))
-            return rule([given.get(i) for i in range(len(leaves))], leaves)
-
-        return Recipe(self.name, lambda v, y, nodes, byproduct=None: v, pull if mode == "pull" else push)
+_sum = function("sum")
 
 
 def _differentiable_only(leaves: Any, parts: Any) -> list[Any]:
@@ -138,22 +44,24 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def checkpointed(*args: Any) -> Any:
-        call = _Call(f"checkpoint({_name(f)})", f, args)
+        call = OwnCall(f"checkpoint({_name(f)})", args)
         forward = call.flat(f)
 
         def pull(g: Any, leaves: Any) -> Any:
             return _vjp_of(forward, leaves, g)
 
         def push(t: Any, leaves: Any) -> Any:
-            return jvp(forward, tuple(leaves), tuple(_differentiable_only(leaves, t)))[1]
+            of_live, live = _of_live(forward, leaves)
+            ts = _differentiable_only(leaves, t)
+            return jvp(of_live, tuple([leaves[i] for i in live]), tuple([ts[i] for i in live]))[1]
 
-        return call.run(pull, push, forward, again=True)
+        return call.run(pull, push, forward, True, lambda axes: checkpoint(vmap(forward, axes)))
 
     return checkpointed
 
 
-def _vjp_of(forward: Callable[..., Any], leaves: Any, g: Any) -> list[Any]:
-    """The pullback of a function of arrays, with respect to those that have derivatives."""
+def _of_live(forward: Callable[..., Any], leaves: Any) -> tuple[Callable[..., Any], list[int]]:
+    """A function of arrays as one of those that can be differentiated, and their positions."""
     live = [i for i, x in enumerate(leaves) if KIND[x.dtype]]
 
     def of_live(*xs: Any) -> Any:
@@ -162,6 +70,12 @@ def _vjp_of(forward: Callable[..., Any], leaves: Any, g: Any) -> list[Any]:
             full[i] = x
         return forward(*full)
 
+    return of_live, live
+
+
+def _vjp_of(forward: Callable[..., Any], leaves: Any, g: Any) -> list[Any]:
+    """The pullback of a function of arrays, with respect to those that have derivatives."""
+    of_live, live = _of_live(forward, leaves)
     _, pullback = vjp(of_live, *[leaves[i] for i in live])
     parts = dict(zip(live, pullback(tuple(g)), strict=True))
     return [parts.get(i) for i in range(len(leaves))]
@@ -206,7 +120,7 @@ class custom_vjp:
         if self.forward is None or self.backward is None:
             raise Error(f"{name}: no rule yet; call {name}.defvjp(forward, backward) first")
         rule, back = self.forward, self.backward
-        call = _Call(name, self.f, args)
+        call = OwnCall(name, args)
         if not any(isinstance(x, Tensor) and x.trace is not CONSTANT for x in call.arrays):
             return self.f(*args)
         residuals: list[Any] = []
@@ -238,7 +152,33 @@ class custom_vjp:
                 f"which serves both modes"
             )
 
-        return call.run(pull, push, call.flat(keep_residuals), again=False)
+        def anew(axes: Any) -> custom_vjp:
+            once, shell = call.flat(keep_residuals), [split(None)[1]]
+
+            def forward(*leaves: Any) -> Any:
+                y = once(*leaves)
+                arrays, shell[0] = split(residuals[0])
+                return y, arrays
+
+            def backward(arrays: Any, leaves: Any, g: Any) -> tuple[Any, ...]:
+                residuals[:] = [filled(shell[0], arrays)]
+                return tuple(pull(g, leaves))
+
+            def forward_of_all(*leaves: Any) -> Any:
+                y, arrays = vmap(forward, axes)(*leaves)
+                return y, (arrays, leaves)
+
+            def backward_of_all(kept: Any, g: Any) -> tuple[Any, ...]:
+                parts = vmap(backward, (0, axes, 0))(*kept, g)
+                return tuple(
+                    [p if axis == 0 else _sum(p, axis=0) for p, axis in zip(parts, axes, strict=True)]
+                )
+
+            made = custom_vjp(vmap(call.flat(self.f), axes))
+            made.defvjp(forward_of_all, backward_of_all)
+            return made
+
+        return call.run(pull, push, call.flat(keep_residuals), False, anew)
 
 
 class custom_jvp:
@@ -248,6 +188,10 @@ class custom_jvp:
     ----------
     f : callable
         Maps pytrees to a pytree.
+
+    one_by_one : bool
+        Whether `vmap` shall call `f` once for each example, because it is no array-API code: a solver, say,
+        or another library's function. It then sees numbers, and may convert them.
 
     Notes
     -----
@@ -264,9 +208,10 @@ class custom_jvp:
     array(1.)
     """
 
-    def __init__(self, f: Callable[..., Any]) -> None:
+    def __init__(self, f: Callable[..., Any], one_by_one: bool = False) -> None:
         functools.update_wrapper(self, f)
         self.f = f
+        self.one_by_one = one_by_one
         self.rule: Callable[..., Any] | None = None
 
     def defjvp(self, rule: Callable[..., Any]) -> None:
@@ -278,12 +223,16 @@ class custom_jvp:
         rule = self.rule
         if rule is None:
             raise Error(f"{name}: no rule yet; call {name}.defjvp(rule) first")
-        call = _Call(name, self.f, args)
+        call = OwnCall(name, args)
 
-        def moved(leaves: Any, ts: Any) -> tuple[Any, ...]:
+        def both(leaves: Any, ts: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             ys, dys = (flatten(part)[0] for part in rule(call.arguments(leaves), call.arguments(ts)))
             pairs = [(bare(y), bare(dy)) for y, dy in zip(ys, dys, strict=True) if is_array(y)]
-            return tuple([dy if is_array(dy) else zeros(y, y) + dy for y, dy in pairs])
+            moved = tuple([dy if is_array(dy) else zeros(y, y) + dy for y, dy in pairs])
+            return tuple([y for y, _ in pairs]), moved
+
+        def moved(leaves: Any, ts: Any) -> tuple[Any, ...]:
+            return both(leaves, ts)[1]
 
         def push(t: Any, leaves: Any) -> Any:
             return moved(leaves, _differentiable_only(leaves, t))
@@ -291,7 +240,14 @@ class custom_jvp:
         def pull(g: Any, leaves: Any) -> Any:
             return _vjp_of(lambda *ts: moved(leaves, ts), [zeros(x, x) for x in leaves], g)
 
-        return call.run(pull, push, call.flat(self.f), again=True)
+        forward = call.flat(self.f)
+
+        def anew(axes: Any) -> custom_jvp:
+            made = custom_jvp(vmap(forward, axes))
+            made.defjvp(vmap(both, (axes, axes)))
+            return made
+
+        return call.run(pull, push, forward, True, None if self.one_by_one else anew)
 
 
 def _held(x: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import string
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,10 @@ from portagrad.op import Op
 from portagrad.tensor import bare, hold
 from portagrad.trace import apply
 from portagrad.transforms.gradient import array
+from portagrad.transforms.text import called, described, letters, placed, printed
 from portagrad.transforms.tree import any_traced, flatten, is_array, unflatten
+
+_WIDTH = 88  # of the text before a comment
 
 
 class Variable:
@@ -57,6 +60,8 @@ class Equation:
     scope : int
         The call of a function with a rule of its own (`pg.checkpoint`) that the equation belongs to; 0 for
         none.
+    backward : bool
+        Whether a reverse sweep computed it: part of a gradient.
     """
 
     op: Op
@@ -65,6 +70,7 @@ class Equation:
     outs: tuple[Variable, ...]
     line: str = ""
     scope: int = 0
+    backward: bool = False
 
     def kernel(self) -> Any:
         """How the library of the first result's device runs the op on raw arrays."""
@@ -95,6 +101,8 @@ class Graph:
         Of the function's arguments and of its result.
     statics : tuple
         For each leaf of the arguments None, or in a tuple what it is if it is no array.
+    parameters : tuple of str
+        The names of the function's arguments, as far as they are known.
     """
 
     name: str
@@ -104,6 +112,7 @@ class Graph:
     arguments: Any = None
     results: Any = None
     statics: tuple[Any, ...] = ()
+    parameters: tuple[str, ...] = ()
 
     def __call__(self, *args: Any) -> Any:
         leaves, structure = flatten(args)
@@ -158,6 +167,19 @@ class Graph:
         outs = self.outputs if outputs is None else outputs
         return replace(self, equations=tuple(equations), outputs=tuple(outs))
 
+    def improved(self) -> Graph:
+        """The graph after the passes of `pg.compile`: without dead, repeated and needless work.
+
+        Examples
+        --------
+        >>> g = pg.graph(pg.grad(lambda x: x**2), np.asarray(3.0))
+        >>> [eq.op.name for eq in g.equations], [eq.op.name for eq in g.improved().equations]
+        (['pow', 'pow', 'multiply', 'multiply'], ['multiply'])
+        """
+        from portagrad.compile.passes import improved  # passes lie above what they improve
+
+        return improved(self)
+
     def constants(self) -> list[Constant]:
         """The arrays that the trace met, in the order of their use."""
         found = [v for eq in self.equations for v in eq.variables()]
@@ -165,50 +187,122 @@ class Graph:
         return list(dict.fromkeys(v for v in found if isinstance(v, Constant)))
 
     def names(self) -> dict[Variable, str]:
-        """A short name for each value: a, b, c, ...; constants k1, k2, ..."""
+        """A name for each value: inputs as the function calls them, then a, b, c, ...; constants k1, k2."""
         made: dict[Variable, str] = {}
+        for v, name in zip(self.inputs, self._called(), strict=True):
+            made.setdefault(v, name)
+        taken = {*made.values()}
+        taken |= {f"k{i}" for i in range(1, len(self.constants()) + 1)}
+        unused = (name for i in itertools.count() if (name := letters(i)) not in taken)
         for v in (*self.inputs, *(out for eq in self.equations for out in eq.outs)):
-            made.setdefault(v, _letters(len(made)))
+            if v not in made or not made[v]:
+                made[v] = next(unused)
         for i, constant in enumerate(self.constants(), 1):
             made[constant] = f"k{i}"
         return made
 
+    def _called(self) -> list[str]:
+        """What the function calls its inputs, ``x`` or ``params['w'][0]``; empty where that is not known."""
+        if self.arguments is None or len(self.statics) != self.arguments.num_leaves:
+            return [""] * len(self.inputs)
+        names = []
+        for accessor, static in zip(self.arguments.accessors(), self.statics, strict=True):
+            if static is None:
+                i = accessor[0].entry
+                parameter = self.parameters[i] if i < len(self.parameters) else ""
+                names.append(accessor[1:].codify(parameter) if parameter else "")
+        return names
+
     def __str__(self) -> str:
         names = self.names()
-        given = ", ".join(f"{names[v]}: {described(v)}" for v in self.inputs)
-        rows = [f"{names[c]} = {_shown(c.value)}" for c in self.constants()]
-        rows += [shown(eq, names) for eq in self.equations]
-        width = min(72, max(map(len, rows), default=0))
-        origins = [""] * (len(rows) - len(self.equations)) + [eq.line for eq in self.equations]
-        body = [
-            f"    {row:<{width}}  # {line}".rstrip() if line else f"    {row}"
-            for row, line in zip(rows, origins, strict=True)
-        ]
+        known = [*self.inputs, *self.constants(), *(out for eq in self.equations for out in eq.outs)]
+        devices = list(dict.fromkeys(v.device for v in known))
+        told = placed if len(devices) > 1 else described
+        given = [f"{names[v]}: {told(v)}" for v in self.inputs]
+        head = f"{self.name}({', '.join(given)}):"
+        if len(head) > _WIDTH:
+            head = "\n".join([f"{self.name}(", *(f"    {each}," for each in given), "):"])
+        head += f"  # on {devices[0]}" if len(devices) == 1 else ""
+        rows = [(f"{names[c]}: {told(c)} = {printed(c.value)}", "") for c in self.constants()]
+        for eq in self.equations:
+            outs = ", ".join(f"{names[v]}: {told(v)}" for v in eq.outs)
+            origin = ", ".join(filter(None, (eq.line, "backward" * eq.backward)))
+            rows.append((f"{outs} = {called(eq.op, eq.args, eq.params, names)}", origin))
+        width = min(_WIDTH, max((len(text) for text, _ in rows), default=0))
+        body = [f"    {text:<{width}}  # {origin}" if origin else f"    {text}" for text, origin in rows]
         outs = ", ".join(names[y] if isinstance(y, Variable) else repr(y) for y in self.outputs)
-        return "\n".join([f"{self.name}({given}):", *body, f"    return {outs}"])
+        return "\n".join([head, *body, f"    return {outs}".rstrip()])
 
     def __repr__(self) -> str:
         count = len(self.equations)
         return f"<Graph of {self.name}: {len(self.inputs)} inputs, {count} equations>"
 
-    def _repr_svg_(self) -> str | None:
+    def _repr_svg_(self) -> str:
         from portagrad.compile.drawing import svg  # drawings lie above what they show
 
         return svg(self)
 
-    def draw(self, path: Any, **options: Any) -> None:
-        """Write a figure of the graph: SVG, PNG, DOT or Mermaid, by the file's name.
+    def dot(self, **options: Any) -> str:
+        """The figure in graphviz's language; the options are those of `draw`."""
+        from portagrad.compile.drawing import dot, figure
+
+        return dot(figure(self, **options))
+
+    def mermaid(self, **options: Any) -> str:
+        """The figure in Mermaid's language, which GitHub and GitLab draw in Markdown; options as for `draw`.
+
+        Examples
+        --------
+        >>> g = pg.graph(lambda x, y: x * y, np.asarray(2.0), np.asarray(3.0))
+        >>> print(g.mermaid())
+        flowchart TB
+          n0(["x: float64[]"]):::input
+          n1(["y: float64[]"]):::input
+          n2["multiply(x, y)<br/>a: float64[]"]:::op
+          n3(["return<br/>a"]):::result
+          n0 --> n2
+        ...
+        """
+        from portagrad.compile.drawing import figure, mermaid
+
+        return mermaid(figure(self, **options))
+
+    def draw(
+        self,
+        path: Any,
+        *,
+        style: str = "ops",
+        names: Mapping[str, str] | None = None,
+        limit: int | None = 200,
+        graphviz: bool | None = None,
+    ) -> None:
+        """Write a figure of the graph: SVG, PNG, DOT, Mermaid or text, by the file's name.
 
         Parameters
         ----------
         path : str or Path
             Ends in ``.svg``, ``.png``, ``.dot``, ``.mmd`` or ``.txt``.
-        **options
-            As `portagrad.compile.drawing.draw` takes them.
+        style : str
+            ``"ops"``, a box for each equation; or ``"book"``, a node for each value and beside it the op that
+            computes it, as Goodfellow, Bengio and Courville (2016), "Deep Learning", figure 6.8, has it.
+        names : mapping, optional
+            Other names for values, by those that ``print(graph)`` shows: ``{"c": "loss"}``.
+        limit : int or None
+            How many equations are drawn; a note stands for the rest. None draws all.
+        graphviz : bool, optional
+            Whether graphviz lays SVG and PNG out; by default where it is installed (the extra ``draw`` and
+            graphviz's own program ``dot``). Without it a layout of portagrad's own serves.
+
+        Raises
+        ------
+        ValueError
+            If the file's name says nothing that can be written, or `style` or a name is not known.
+        Error
+            If graphviz is asked for and not installed, or Matplotlib is missing where it writes the PNG.
         """
         from portagrad.compile.drawing import draw
 
-        draw(self, path, **options)
+        draw(self, path, style=style, names=names, limit=limit, graphviz=graphviz)
 
 
 def _value(values: dict[Any, Any], a: Any) -> Any:
@@ -220,34 +314,3 @@ def _value(values: dict[Any, Any], a: Any) -> Any:
         except KeyError:
             raise Error("graph: a value is used before it is computed; a pass has broken the order") from None
     return a
-
-
-def described(v: Any) -> str:
-    """Dtype and shape in one word: ``float32[3,4]``."""
-    return f"{str(v.dtype).rpartition('.')[2]}[{','.join(map(str, v.shape))}]"
-
-
-def shown(eq: Equation, names: Mapping[Variable, str]) -> str:
-    """An equation as text."""
-    outs = ", ".join(f"{names[v]}: {described(v)}" for v in eq.outs)
-    args = [names[a] if isinstance(a, Variable) else repr(a) for a in eq.args]
-    args += [f"{name}={_shown(value)}" for name, value in eq.params.items()]
-    return f"{outs} = {eq.op.name}({', '.join(args)})"
-
-
-def _shown(value: Any) -> str:
-    if is_array(value):
-        return f"{value.item()!r}: {described(value)}" if value.shape == () else f"array: {described(value)}"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_shown, value))}{',' * (len(value) == 1)})"
-    return str(value) if isinstance(value, str) or value is None else repr(value)
-
-
-def _letters(i: int) -> str:
-    """a ... z, aa, ab, ..."""
-    text = ""
-    i += 1
-    while i:
-        i, rest = divmod(i - 1, 26)
-        text = string.ascii_lowercase[rest] + text
-    return text

@@ -6,13 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from portagrad.backend import KIND
-from portagrad.errors import LeakedTraceError
+from portagrad.errors import LeakedTraceError, note_call
 from portagrad.kernel import namespace
 from portagrad.op import Op
-from portagrad.recipe import recipe
+from portagrad.recipe import Recipe, recipe
 from portagrad.tensor import CONSTANT, Tensor, constants, hold
 from portagrad.trace import Trace, Traced, kernel_for
 from portagrad.transforms.record import leaked, paused, refuse_without_rule
+
+
+class Missing:
+    """In a tangent's place, the error that computing it raised: for whoever asks for it.
+
+    The value is there all the same, as in reverse mode, where a derivative that does not exist is an error
+    on the way back only.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 class ForwardTrace(Trace):
@@ -25,13 +38,17 @@ class ForwardTrace(Trace):
             raise LeakedTraceError(leaked(op, self))
         values, tangents = [], []
         active = complex_ = 0
+        missing = None
         for i, a in enumerate(args):
             if isinstance(a, Traced):
                 if a.trace is self:
                     if op.live >> i & 1:
                         active |= 1 << i
-                        tangents.append(a.payload)
-                        complex_ |= KIND[a.payload.dtype]
+                        if a.payload.__class__ is Missing:
+                            missing = a.payload
+                        else:
+                            tangents.append(a.payload)
+                            complex_ |= KIND[a.payload.dtype]
                     a = a.value
                 elif a.trace is CONSTANT:
                     a = a.value
@@ -42,19 +59,34 @@ class ForwardTrace(Trace):
             if not active:
                 refuse_without_rule(op, args, y, self)
             return constants(op, y)
-        several = op.several
-        parts = y if several else (y,)
-        kinds = [KIND[part.dtype] for part in parts]
-        if not any(kinds):
+        parts = y if op.several else (y,)
+        if not any(KIND[part.dtype] for part in parts):
             return constants(op, y)
-        made = recipe(op, "push", active, max(complex_, *kinds) > 1)
-        some = next((x for x in (*parts, *tangents) if isinstance(x, Traced)), parts[0])
-        moved = made.run_beside(some, tangents, made.save(values, y, ()), params, namespace(some))
+        if missing is None:
+            made = recipe(op, "push", active, complex_ > 1 or any(KIND[part.dtype] > 1 for part in parts))
+            moved = push(made, values, y, parts, tangents, params)
+        else:
+            moved = [missing] * len(parts)
         results = [
-            Tensor(self, part, settle_tangent(t, part)) if kind else hold(part)
-            for part, t, kind in zip(parts, moved if several else (moved,), kinds, strict=True)
+            Tensor(self, part, t) if KIND[part.dtype] else hold(part)
+            for part, t in zip(parts, moved, strict=True)
         ]
-        return op.result(*results) if several else results[0]
+        return op.result(*results) if op.several else results[0]
+
+
+def push(made: Recipe, values: Any, y: Any, parts: Any, tangents: Any, params: Any) -> list[Any]:
+    """The tangents of the results, or why there are none."""
+    some = next((x for x in (*parts, *tangents) if isinstance(x, Traced)), parts[0])
+    try:
+        moved = made.run_beside(some, tangents, made.save(values, y, ()), params, namespace(some))
+    except MemoryError:
+        raise
+    except Exception as error:
+        note_call(error, f"the derivative of {made.name}", values, params)
+        return [Missing(error)] * len(parts)
+    if len(parts) == 1 and parts[0] is y:
+        moved = (moved,)
+    return [settle_tangent(t, part) if KIND[part.dtype] else t for t, part in zip(moved, parts, strict=True)]
 
 
 def settle_tangent(t: Any, y: Any) -> Any:

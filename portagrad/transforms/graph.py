@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from portagrad.device import device_of
@@ -14,9 +16,11 @@ from portagrad.tensor import CONSTANT, Tensor, bare, describe, raw
 from portagrad.trace import Trace, Traced, evaluate
 from portagrad.transforms.equations import Constant, Equation, Graph, Variable
 from portagrad.transforms.record import leaked
+from portagrad.transforms.reverse import sweep
 from portagrad.transforms.tree import flatten, is_array, unflatten
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
+_GENERATED = ("<string>", "<plan>", "<frozen")  # not what is typed, such as "<stdin>" or a notebook's cell
 
 
 class GraphTrace(Trace):
@@ -75,7 +79,9 @@ class GraphTrace(Trace):
         parts = tuple(map(bare, y)) if op.several else (bare(y),)
         outs = tuple(map(_variable, parts))
         given = tuple(map(self.argument, args))
-        self.equations.append(Equation(op, given, dict(params), outs, _origin(), self.scope))
+        self.equations.append(
+            Equation(op, given, dict(params), outs, _origin(), self.scope, _within(sweep.__code__))
+        )
         made = [Tensor(self, part, v) for part, v in zip(parts, outs, strict=True)]
         return op.result(*made) if op.several else made[0]
 
@@ -111,11 +117,33 @@ def _ragged(op: Op, params: Mapping[str, Any]) -> bool:
 def _origin() -> str:
     """``file:line`` of the innermost code that is not the engine's."""
     frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
+    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, *_GENERATED)):
         frame = frame.f_back
     if frame is None:
         return ""
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def _within(code: CodeType) -> bool:
+    """Whether this function runs, called by what is being recorded."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code is not record.__code__:
+        if frame.f_code is code:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _parameters(f: Callable[..., Any], count: int) -> tuple[str, ...]:
+    """The names of the first arguments, ``xs[0]`` and so on for those that have none of their own."""
+    try:
+        given = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):  # some functions of C have none
+        return ()
+    named = [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    starred = next((p.name for p in given if p.kind is p.VAR_POSITIONAL), "")
+    rest = [f"{starred}[{i}]" for i in range(count - len(named))] if starred else []
+    return tuple([*named, *rest][:count])
 
 
 def record(
@@ -141,7 +169,16 @@ def record(
         outputs = tuple(map(trace.argument, results))
     finally:
         trace.close()
-    return Graph(name, tuple(trace.inputs), tuple(trace.equations), outputs, structure, shape, tuple(statics))
+    return Graph(
+        name,
+        tuple(trace.inputs),
+        tuple(trace.equations),
+        outputs,
+        structure,
+        shape,
+        tuple(statics),
+        _parameters(f, len(args)),
+    )
 
 
 def graph(f: Callable[..., Any], *args: Any) -> Graph:
@@ -170,7 +207,14 @@ def graph(f: Callable[..., Any], *args: Any) -> Graph:
 
     Examples
     --------
-    >>> g = graph(pg.grad(lambda x: pg.sum(pg.sin(x))), np.zeros(3))
+    >>> def f(x):
+    ...     return pg.sum(pg.sin(x))
+    >>> print(graph(f, np.zeros(3)))
+    f(x: float64[3]):  # on cpu
+        a: float64[3] = sin(x)  # <doctest ...>:2
+        b: float64[] = sum(a)   # <doctest ...>:2
+        return b
+    >>> g = graph(pg.grad(f), np.zeros(3))
     >>> [equation.op.name for equation in g.equations]
     ['sin', 'sum', 'cos', 'multiply']
     >>> g(np.asarray([0.0, 1.0, 2.0]))

@@ -7,65 +7,23 @@ from collections.abc import Callable
 from typing import Any
 
 from portagrad.backend import KIND
-from portagrad.errors import ConcretizationError, ConvergenceError, Error, NonDifferentiableError
+from portagrad.errors import ConcretizationError, ConvergenceError, Error
 from portagrad.kernel import namespace
 from portagrad.namespace import function
-from portagrad.tensor import bare, describe
+from portagrad.tensor import bare
 from portagrad.transforms.custom import custom_jvp, stop_gradient
 from portagrad.transforms.gradient import array
 from portagrad.transforms.matrices import jacfwd
 from portagrad.transforms.tangent import jvp
 from portagrad.transforms.tree import any_traced, flatten, is_array, tree_map, unflatten, wrapped
+from portagrad.transforms.unknowns import Unknowns
 
 Solver = Callable[[Callable[[Any], Any], Any], Any]
 """``solver(g, x0)`` returns an x with ``g(x) == 0``; raw arrays throughout."""
 
-_astype, _concat, _reshape = map(function, ("astype", "concat", "reshape"))
+_reshape = function("reshape")
 NEWTON_STEPS = 50
 ITERATIONS = 10_000
-
-
-class _Unknowns:
-    """A pytree of real floating arrays as one vector."""
-
-    def __init__(self, what: str, tree: Any) -> None:
-        self.what = what
-        leaves, self.structure = flatten(tree)
-        for x in leaves:
-            if not is_array(x) or KIND[x.dtype] != 1:
-                kind = describe(x) if is_array(x) else type(x).__name__
-                raise NonDifferentiableError(
-                    f"{what}: x0 holds {kind}, and the unknowns must be real floating arrays; convert it, or "
-                    f"solve for the real and the imaginary part"
-                )
-        if not leaves:
-            raise TypeError(f"{what}: x0 holds no array to solve for")
-        self.shapes = [tuple(x.shape) for x in leaves]
-        self.dtypes = [x.dtype for x in leaves]
-
-    def vector(self, tree: Any, name: str) -> Any:
-        """The arrays of a tree shaped like the unknowns, one after the other."""
-        leaves, structure = flatten(tree)
-        if structure != self.structure or [tuple(getattr(x, "shape", ())) for x in leaves] != self.shapes:
-            shapes = [tuple(getattr(x, "shape", ())) for x in leaves]
-            raise TypeError(
-                f"{self.what}: {name} has structure {structure} and shapes {shapes}, x0 has {self.structure} "
-                f"and {self.shapes}; there must be one equation for each unknown"
-            )
-        if len(leaves) == 1 and len(self.shapes[0]) == 1:
-            return leaves[0]
-        parts = [_reshape(x, (-1,)) for x in leaves]
-        return parts[0] if len(parts) == 1 else _concat(parts)
-
-    def tree(self, v: Any) -> Any:
-        """The tree of a vector."""
-        leaves, start = [], 0
-        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
-            size = math.prod(shape)
-            part = _reshape(v[start : start + size], shape)
-            leaves.append(part if part.dtype == dtype else _astype(part, dtype))
-            start += size
-        return unflatten(self.structure, leaves)
 
 
 def root(f: Callable[..., Any], x0: Any, *args: Any, solver: Solver | None = None) -> Any:
@@ -152,7 +110,7 @@ def _solve(
     plain: Callable[..., Any] | None = None,
 ) -> Any:
     start, _ = flatten(stop_gradient(x0))
-    unknowns = _Unknowns(what, x0)
+    unknowns = Unknowns(what, x0)
     n = len(start)
     leaves, structure = flatten(args)
     live = [i for i, x in enumerate(leaves) if is_array(x) and KIND[x.dtype]]
@@ -211,7 +169,7 @@ def _named(what: str) -> Callable[[Callable[..., Any]], custom_jvp]:
 
     def made(f: Callable[..., Any]) -> custom_jvp:
         f.__name__ = what
-        return custom_jvp(f)
+        return custom_jvp(f, one_by_one=True)
 
     return made
 
@@ -231,7 +189,7 @@ def newton(g: Callable[[Any], Any], x0: Any) -> Any:
 
     Ends with a step that is small enough for the next one to be nothing but rounding.
     """
-    unknowns = _Unknowns("root", x0)
+    unknowns = Unknowns("root", x0)
     v = unknowns.vector(x0, "x0")
     xp = namespace(v)
     small = float(xp.finfo(v.dtype).eps) ** (2 / 3)
@@ -256,7 +214,7 @@ def newton(g: Callable[[Any], Any], x0: Any) -> Any:
 
 def iterate(f: Callable[[Any], Any], x0: Any) -> Any:
     """`f` applied again and again, until what it changes is rounding."""
-    unknowns = _Unknowns("fixed_point", x0)
+    unknowns = Unknowns("fixed_point", x0)
     v = unknowns.vector(x0, "x0")
     xp = namespace(v)
     small = 8 * float(xp.finfo(v.dtype).eps)

@@ -19,24 +19,39 @@ from portagrad.transforms.tangent import jvp, linearize
 from portagrad.transforms.tree import differentiable, flatten, is_array, tree_map, unflatten, wrapped
 
 
-def _units(x: Any) -> Any:
-    """The unit vectors of the shape of x, in its dtype, one behind the other; None if there are none."""
-    n, space = math.prod(x.shape), namespace(raw(x))
-    if not n:
-        return None
-    eye = space.eye(n, dtype=x.dtype, device=space.device_of(raw(x)))
-    return apply(TABLE["reshape"], (eye,), {"shape": (n, *x.shape), "copy": None})
+def _units(x: Any, start: int, count: int) -> Any:
+    """Unit vectors of the shape of x, in its dtype, one behind the other: `count` of them from `start` on."""
+    space = namespace(raw(x))
+    eye = space.eye(count, math.prod(x.shape), k=start, dtype=x.dtype, device=space.device_of(raw(x)))
+    return _shaped(eye, (count, *x.shape))
 
 
 def _shaped(x: Any, shape: tuple[int, ...]) -> Any:
     return apply(TABLE["reshape"], (x,), {"shape": shape, "copy": None})
 
 
-def _sent(through: Callable[..., list[Any]], units: Any, ends: list[Any]) -> list[Any]:
-    """What becomes of every unit vector, at each end: the first axis counts them."""
-    if units is None:
+def _sent(
+    through: Callable[..., list[Any]], x: Any, ends: list[Any], chunk: int | None, by: complex = 1
+) -> list[Any]:
+    """What becomes of every unit vector of x times `by`, `chunk` at once: at each end an array of all."""
+    n = math.prod(x.shape)
+    if not n:
         return [zeros(_Shape((0, *end.shape), end.dtype), end) for end in ends]
-    return vmap(through)(units)  # type: ignore[no-any-return]
+    parts = []
+    for start in range(0, n, chunk or n):
+        units = _units(x, start, min(chunk or n, n - start))
+        parts.append(vmap(through)(units if by == 1 else units * by))
+    if len(parts) == 1:
+        return parts[0]  # type: ignore[no-any-return]
+    return [apply(TABLE["concat"], rows, {"axis": 0}) for rows in zip(*parts, strict=True)]
+
+
+def _checked(name: str, chunk_size: int | None) -> int | None:
+    if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
+        raise ValueError(
+            f"{name}: chunk_size is {chunk_size!r}; it must be a positive integer, or None for all at once"
+        )
+    return chunk_size
 
 
 class _Shape:
@@ -66,7 +81,11 @@ def _array(name: str, x: Any) -> Any:
 def _matrix(name: str, rows: bool) -> Callable[..., Callable[..., Any]]:
     """jacrev or jacfwd: they differ in which side's unit vectors are sent through."""
 
-    def transform(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    def transform(
+        f: Callable[..., Any], argnums: int | Sequence[int], chunk_size: int | None
+    ) -> Callable[..., Any]:
+        chunk = _checked(name, chunk_size)
+
         @functools.wraps(f)
         def jacobian_of(*args: Any) -> Any:
             wanted = positions(name, argnums, len(args))
@@ -75,7 +94,10 @@ def _matrix(name: str, rows: bool) -> Callable[..., Callable[..., Any]]:
             y, through = vjp(g, *xs) if rows else linearize(g, *xs)
             ins, inner = flatten(xs)
             outs, outer = flatten(y)
-            blocks = _rows(outs, outer, ins, through) if rows else _columns(outs, ins, inner, through)
+            if rows:
+                blocks = _rows(outs, outer, ins, through, chunk)
+            else:
+                blocks = _columns(outs, ins, inner, through, chunk)
             tree = unflatten(outer, [unflatten(inner, row) for row in blocks])
             return tree if not isinstance(argnums, int) else _only(tree, outer)
 
@@ -89,7 +111,9 @@ def _only(tree: Any, outer: Any) -> Any:
     return unflatten(outer, [block[0] for block in outer.flatten_up_to(tree)])
 
 
-def _rows(outs: list[Any], outer: Any, ins: list[Any], pullback: Callable[..., Any]) -> list[list[Any]]:
+def _rows(
+    outs: list[Any], outer: Any, ins: list[Any], pullback: Callable[..., Any], chunk: int | None
+) -> list[list[Any]]:
     blocks = []
     empty = [zeros(y, y) for y in outs]
     for k, y in enumerate(outs):
@@ -97,11 +121,10 @@ def _rows(outs: list[Any], outer: Any, ins: list[Any], pullback: Callable[..., A
         def rows(unit: Any, k: int = k) -> list[Any]:
             return flatten(pullback(unflatten(outer, [*empty[:k], unit, *empty[k + 1 :]])))[0]
 
-        units = _units(y)
-        parts = _sent(rows, units, ins)
+        parts = _sent(rows, y, ins, chunk)
         if kind(y) > 1:  # a pullback is the adjoint: conjugated, and of real x only the real part
             turned = any(kind(x) == 1 for x in ins)
-            others = _sent(rows, None if units is None else units * 1j, ins) if turned else parts
+            others = _sent(rows, y, ins, chunk, by=1j) if turned else parts
             parts = [
                 apply(TABLE["conj"], (p,)) if kind(x) > 1 else _complex(p, o)
                 for x, p, o in zip(ins, parts, others, strict=True)
@@ -114,7 +137,9 @@ def _complex(real: Any, imaginary: Any) -> Any:
     return apply(TABLE["add"], (real, apply(TABLE["multiply"], (imaginary, 1j))))
 
 
-def _columns(outs: list[Any], ins: list[Any], inner: Any, push: Callable[..., Any]) -> list[list[Any]]:
+def _columns(
+    outs: list[Any], ins: list[Any], inner: Any, push: Callable[..., Any], chunk: int | None
+) -> list[list[Any]]:
     blocks: list[list[Any]] = [[] for _ in outs]
     empty = [zeros(x, x) for x in ins]
     for j, x in enumerate(ins):
@@ -122,11 +147,10 @@ def _columns(outs: list[Any], ins: list[Any], inner: Any, push: Callable[..., An
         def columns(unit: Any, j: int = j) -> list[Any]:
             return flatten(push(*unflatten(inner, [*empty[:j], unit, *empty[j + 1 :]])))[0]
 
-        units = _units(x)
-        parts = _sent(columns, units, outs)
+        parts = _sent(columns, x, outs, chunk)
         if kind(x) > 1:  # of a real result as its gradient: dy/dRe + i dy/dIm
             turned = any(kind(y) == 1 for y in outs)
-            others = _sent(columns, None if units is None else units * 1j, outs) if turned else parts
+            others = _sent(columns, x, outs, chunk, by=1j) if turned else parts
             parts = [
                 _complex(p, o) if kind(y) == 1 else p for y, p, o in zip(outs, parts, others, strict=True)
             ]
@@ -136,7 +160,9 @@ def _columns(outs: list[Any], ins: list[Any], inner: Any, push: Callable[..., An
     return blocks
 
 
-def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def jacrev(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, chunk_size: int | None = None
+) -> Callable[..., Any]:
     """The Jacobian by reverse mode: a backward pass for the elements of the result, batched by `vmap`.
 
     Parameters
@@ -145,6 +171,9 @@ def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
         Maps pytrees to a pytree of arrays.
     argnums : int or sequence of int
         The arguments to differentiate by.
+    chunk_size : int, optional
+        How many rows are computed at once, by default all. The matrix is the same; the memory for what comes
+        between grows with it.
 
     Returns
     -------
@@ -159,18 +188,18 @@ def jacrev(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
     array([[2., 0.],
            [0., 4.]])
     """
-    return _matrix("jacrev", True)(f, argnums)
+    return _matrix("jacrev", True)(f, argnums, chunk_size)
 
 
-def jacfwd(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def jacfwd(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, chunk_size: int | None = None
+) -> Callable[..., Any]:
     """The Jacobian by forward mode: a pass for the elements of the arguments, batched by `vmap`.
 
     Parameters
     ----------
-    f : callable
-        Maps pytrees to a pytree of arrays.
-    argnums : int or sequence of int
-        The arguments to differentiate by.
+    f, argnums, chunk_size
+        As for `jacrev`; what is chunked are the columns.
 
     Returns
     -------
@@ -183,20 +212,20 @@ def jacfwd(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[
     array([[4., 0.],
            [3., 2.]])
     """
-    return _matrix("jacfwd", False)(f, argnums)
+    return _matrix("jacfwd", False)(f, argnums, chunk_size)
 
 
-def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def jacobian(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, chunk_size: int | None = None
+) -> Callable[..., Any]:
     """The Jacobian by the cheaper mode: forward where the arguments have fewer elements than the result.
 
     To know the shape of the result, `f` is evaluated once.
 
     Parameters
     ----------
-    f : callable
-        Maps pytrees to a pytree of arrays.
-    argnums : int or sequence of int
-        The arguments to differentiate by.
+    f, argnums, chunk_size
+        As for `jacrev`.
 
     Returns
     -------
@@ -209,12 +238,14 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
     (3, 2, 3)
     """
 
+    chunk = _checked("jacobian", chunk_size)
+
     @functools.wraps(f)
     def jacobian_of(*args: Any) -> Any:
         wanted = positions("jacobian", argnums, len(args))
         inputs = sum(_size(x) for i in wanted for x in flatten(args[i])[0])
         results = sum(_size(y) for y in flatten(f(*tree_map(wrapped, args)))[0])
-        return (jacfwd if inputs < results else jacrev)(f, argnums)(*args)
+        return (jacfwd if inputs < results else jacrev)(f, argnums, chunk)(*args)
 
     return jacobian_of
 
@@ -223,15 +254,17 @@ def _size(x: Any) -> int:
     return math.prod(getattr(x, "shape", ()))
 
 
-def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, chunk_size: int | None = None
+) -> Callable[..., Any]:
     """The matrix of second derivatives of a scalar function: forward over reverse.
 
     Parameters
     ----------
     f : callable
         Maps pytrees to a real array of shape ().
-    argnums : int or sequence of int
-        The arguments to differentiate by.
+    argnums, chunk_size
+        As for `jacrev`.
 
     Returns
     -------
@@ -250,6 +283,8 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
            [2., 0.]])
     """
 
+    chunk = _checked("hessian", chunk_size)
+
     @functools.wraps(f)
     def hessian_of(*args: Any) -> Any:
         for i in positions("hessian", argnums, len(args)):
@@ -259,7 +294,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
                         f"hessian: argument {i} holds {describe(x)}; one complex matrix cannot hold the "
                         f"second derivatives by real and imaginary parts: differentiate by these, or use hvp"
                     )
-        return jacfwd(grad(f, argnums), argnums)(*args)
+        return jacfwd(grad(f, argnums), argnums, chunk)(*args)
 
     return hessian_of
 

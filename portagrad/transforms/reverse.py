@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from portagrad.backend import KIND
-from portagrad.errors import LeakedTraceError
+from portagrad.errors import LeakedTraceError, note_call
 from portagrad.kernel import NAMESPACE, namespace
 from portagrad.op import TABLE
 from portagrad.recipe import Recipe
@@ -114,10 +114,14 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
             shown = next(part for part in g if part is not None)
             g = tuple([zeros(like, shown) if part is None else part for part, like in zip(g, node.dtype)])  # noqa: B905
         xp = node.xp or NAMESPACE[type(shown)] or shown.__array_namespace__()
-        if xp.watched:
-            contributions = made.run_beside(shown, g, node.saved, node.params, xp)
-        else:
-            contributions = made.run(g, node.saved, node.params, xp)
+        try:
+            if xp.watched:
+                contributions = made.run_beside(shown, g, node.saved, node.params, xp)
+            else:
+                contributions = made.run(g, node.saved, node.params, xp)
+        except Exception as error:
+            note_call(error, f"the derivative of {made.name}", (shown,), node.params or {})
+            raise
         for parent, part in zip(node.parents, contributions):  # noqa: B905 - strict costs on a hot path
             if part.shape != parent.shape or part.dtype != parent.dtype:
                 part = settle(part, parent)
@@ -167,8 +171,10 @@ def settle(g: Any, like: Any) -> Any:
 def unbroadcast(g: Any, shape: tuple[int, ...], xp: Any) -> Any:
     """Sum over the axes along which an argument of `shape` was broadcast."""
     extra = len(g.shape) - len(shape)
+    if extra < 0:  # assignment drops leading axes of length 1
+        return xp.reshape(unbroadcast(g, shape[-extra:], xp), shape)
     if g.shape[extra:] == shape:
-        return xp.sum(g, axis=tuple(range(extra)))
+        return xp.sum(g, axis=tuple(range(extra))) if extra else g
     axes = tuple(range(extra)) + tuple(
         i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1
     )

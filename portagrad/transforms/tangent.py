@@ -7,7 +7,7 @@ from typing import Any
 
 from portagrad.kernel import NAMESPACE
 from portagrad.tensor import Tensor, bare, describe, hold
-from portagrad.transforms.forward import ForwardTrace, settle_tangent
+from portagrad.transforms.forward import ForwardTrace, Missing, settle_tangent
 from portagrad.transforms.gradient import Inputs, array
 from portagrad.transforms.reverse import PICK, Node, zeros
 from portagrad.transforms.saved import reverse_trace
@@ -92,6 +92,8 @@ def tangent(t: Any, value: Any, i: int) -> Any:
 
 def _tangent_of(x: Any, trace: ForwardTrace) -> Any:
     if isinstance(x, Tensor) and x.trace is trace:
+        if isinstance(x.payload, Missing):
+            raise x.payload.error
         return x.payload
     value = lowered(x, trace)
     return zeros(value, value) if is_array(value) else 0.0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import optree
 
@@ -12,6 +13,7 @@ from portagrad.backend import BY_TYPE, KIND
 from portagrad.device import current_device, device_of
 from portagrad.errors import DeviceMismatchError, NonDifferentiableError
 from portagrad.namespace import to_device as move
+from portagrad.op import define
 from portagrad.tensor import CONSTANT, Tensor, backend_of, bare, describe, raw
 from portagrad.trace import Trace, Traced
 
@@ -52,29 +54,32 @@ def unflatten(structure: Any, leaves: Sequence[Any], remember: bool = False) -> 
     With `remember` a module keeps them beside its fields, for the next `flatten`: a training step takes the
     same trees apart four times. Not so where a list or dictionary inside could be changed, or holds None.
     """
-    tree = structure.unflatten(leaves)
-    if remember and _frozen(structure) and _NONE not in map(type, leaves):
-        object.__setattr__(tree, REMEMBERED, (leaves, structure))
+    build = _builder(structure)
+    if build is None:
+        return structure.unflatten(leaves)
+    tree = build(leaves)
+    if remember and _NONE not in map(type, leaves):
+        tree.__dict__[REMEMBERED] = (leaves, structure)
     return tree
 
 
 REMEMBERED = "__leaves__"
 _NONE = type(None)
-_FROZEN: dict[Any, bool] = {}
-_SEEN: dict[int, tuple[Any, bool]] = {}  # the same by identity, each structure kept alive: half the cost
+_BUILDERS: dict[Any, Callable[..., Any] | None] = {}
+_SEEN: dict[int, tuple[Any, Any]] = {}  # the same by identity, each structure kept alive: half the cost
 
 
-def _frozen(structure: Any) -> bool:
-    """Whether a structure is a module's and nothing in it can be changed once it is built, nor is None."""
+def _builder(structure: Any) -> Callable[..., Any] | None:
+    """What puts a module together whose parts cannot be changed once it is built, nor are None; else None."""
     if not hasattr(structure.type, REMEMBERED):
-        return False
+        return None
     seen = _SEEN.get(id(structure))
     if seen is None:
-        if structure not in _FROZEN:
-            _FROZEN[structure] = _unchanging(structure)
+        if structure not in _BUILDERS:
+            _BUILDERS[structure] = _written(structure) if _unchanging(structure) else None
         if len(_SEEN) > 1_000:
             _SEEN.clear()
-        seen = _SEEN[id(structure)] = structure, _FROZEN[structure]
+        seen = _SEEN[id(structure)] = structure, _BUILDERS[structure]
     return seen[1]
 
 
@@ -82,6 +87,45 @@ def _unchanging(structure: Any) -> bool:
     if structure.type is not None and issubclass(structure.type, list | dict | deque | None):
         return False
     return all(map(_unchanging, structure.children()))
+
+
+class _Slot(NamedTuple):
+    """The place of a leaf in a tree that stands for all of its structure."""
+
+    place: int
+
+
+def _written(structure: Any) -> Callable[..., Any]:
+    """The tree as straight-line code: optree's own way calls a function for every node."""
+    env: dict[str, Any] = {"new": object.__new__}
+    lines: list[str] = []
+    placed: list[int] = []
+
+    def bound(value: Any) -> str:
+        env[f"k{len(env)}"] = value
+        return f"k{len(env) - 1}"
+
+    def expression(part: Any) -> str:
+        if type(part) is _Slot:
+            placed.append(part.place)
+            return f"leaves[{part.place}]"
+        if type(part) is tuple:
+            return f"({''.join(expression(x) + ', ' for x in part)})"
+        if not hasattr(part, REMEMBERED):
+            return bound(part)
+        children = {
+            field.name: (bound if "static" in field.metadata else expression)(getattr(part, field.name))
+            for field in dataclasses.fields(part)
+        }
+        name = f"m{len(lines)}"
+        lines.append(f"{name} = new({bound(type(part))}); d = {name}.__dict__")
+        lines.extend(f"d[{field!r}] = {value}" for field, value in children.items())
+        return name
+
+    result = expression(structure.unflatten([_Slot(i) for i in range(structure.num_leaves)]))
+    if len(placed) < structure.num_leaves:  # some lie in a node of another kind
+        return structure.unflatten  # type: ignore[no-any-return]
+    return define("\n    ".join(["def build(leaves):", *lines, f"return {result}"]), "build", env)
 
 
 def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:

@@ -1,0 +1,206 @@
+"""Plans for NumPy: memory, donation, blocks, threads and reports, with generated loops and without."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import portagrad as pg
+import portagrad_numpy.blocks as blocks
+import portagrad_numpy.loops as loops
+import portagrad_numpy.threads as threads
+from portagrad_numpy.plan import plan
+
+N = 1 << 17
+
+
+@pytest.fixture(params=[True, False], ids=["numba", "numpy"])
+def numba(request: Any, monkeypatch: Any) -> bool:
+    monkeypatch.setattr(loops, "AVAILABLE", request.param)
+    return bool(request.param)
+
+
+@pytest.fixture
+def two_threads(monkeypatch: Any) -> None:
+    monkeypatch.setattr(threads, "count", lambda: 2)
+    monkeypatch.setattr(blocks, "WORK", 1 << 14)
+
+
+def only(compiled: Any) -> Any:
+    """The plan of the one trace."""
+    (program,) = compiled.programs.values()
+    return program.plan
+
+
+def wave(x: Any) -> Any:
+    return pg.tanh(x * 2.0) * pg.exp(-x * x) + pg.special.erf(x)
+
+
+def chain(x: Any) -> Any:
+    """Twelve products, each the last use of the one before."""
+    for _ in range(12):
+        x = x @ x * 0.5
+    return x
+
+
+def test_memory_is_used_again_when_a_value_is_dead(numba: bool) -> None:
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 6))
+    compiled = pg.compile(chain)
+    np.testing.assert_allclose(compiled(x), chain(x))
+    assert only(compiled).report["memory"].startswith(("2 buffers", "3 buffers"))
+
+
+def test_what_is_still_read_keeps_its_memory(numba: bool) -> None:
+    def f(x: Any) -> Any:
+        kept = [x @ x]
+        for _ in range(4):
+            kept.append(kept[-1] @ x)
+        return sum(a @ b for a, b in zip(kept, kept[::-1], strict=True))
+
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 6))
+    compiled = pg.compile(f)
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(x), f(x))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_blocks_need_little_memory_and_allocate_nothing(numba: bool) -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, N)
+    compiled = pg.compile(lambda x: (wave(x), wave(x + 1.0)), donate=0)
+    expected = wave(x), wave(x + 1.0)
+    out = compiled(x.copy())
+    for mine, its in zip(out, expected, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-13, atol=1e-14)
+    (run,) = only(compiled).blocks
+    assert len(run.scratch) == 2 and run.nbytes < N * 8, "less than one value of the whole array"
+    assert "1 loops over blocks, on 2 threads at most" in compiled.report()
+    out = compiled(out[0])
+    given = out[0]
+    del out
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        compiled(given)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < N * 8 + 20_000, "one result; the other is in donated memory"
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_large_update_runs_on_several_threads(numba: bool) -> None:
+    def update(w: Any, m: Any, g: Any) -> Any:
+        m = 0.9 * m + 0.1 * g
+        return w - 0.01 * m / (pg.sqrt(pg.abs(m)) + 1e-8), m
+
+    rng = np.random.default_rng(0)
+    state = theirs = (rng.standard_normal(N), rng.standard_normal(N))
+    g = rng.standard_normal(N)
+    state = tuple([a.copy() for a in state])
+    memory = [a.ctypes.data for a in state]
+    compiled = pg.compile(update, donate=(0, 1))
+    for _ in range(2):
+        state, theirs = compiled(*state, g), update(*theirs, g)
+    for mine, its in zip(state, theirs, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-12, atol=1e-13)
+    assert [a.ctypes.data for a in state] == memory
+    assert "on 2 threads" in compiled.report()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_of_the_caller_may_share_functions_and_the_pool(monkeypatch: Any) -> None:
+    monkeypatch.setattr(loops, "AVAILABLE", False)
+    functions = [pg.compile(wave), pg.compile(lambda x: wave(x) * 2.0)]
+
+    def work(seed: int) -> bool:
+        x = np.random.default_rng(seed).uniform(-1, 1, N)
+        expected = wave(x)
+        runs = [functions[(seed + i) % 2](x) / ((seed + i) % 2 + 1) for i in range(6)]
+        return all(np.allclose(y, expected, rtol=1e-13) for y in runs)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+def test_workers_share_the_pieces_and_an_error_waits_for_all(two_threads: None) -> None:
+    done: list[tuple[int, int]] = []
+    begun = threading.Event()
+
+    def here(lo: int, hi: int) -> None:
+        assert begun.wait(10), "the other worker takes a piece of its own"
+        done.append((lo, hi))
+
+    def there(lo: int, hi: int) -> None:
+        begun.set()
+        done.append((lo, hi))
+        raise ValueError("there")
+
+    pieces = [(0, 2), (2, 4), (4, 5)]
+    with pytest.raises(ValueError, match="there"):
+        threads.each([here, there], pieces)
+    assert sorted(done) == pieces
+
+
+def test_a_thread_that_comes_late_is_not_waited_for(two_threads: None) -> None:
+    busy = threading.Event()
+    threads._pool.cache_clear()
+    pool = threads._pool()
+    blocker = pool.submit(busy.wait, 10)
+    done: list[int] = []
+    threads.each([lambda lo, hi: done.append(lo), lambda lo, hi: done.append(-1)], [(0, 1), (1, 2)])
+    assert done == [0, 1] and not blocker.done()
+    busy.set()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_callers_error_state_holds_on_every_thread(monkeypatch: Any) -> None:
+    monkeypatch.setattr(loops, "AVAILABLE", False)
+    x = np.full(N, -1.0)
+    compiled = pg.compile(lambda x: pg.log(x) + pg.sqrt(x))
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("error")
+        assert np.isnan(compiled(x)).all()
+    x[:] = 1.0
+    x[-1] = -1.0  # in the second thread's part
+    with np.errstate(invalid="raise"), pytest.raises(FloatingPointError):
+        compiled(x)
+
+
+def test_an_error_after_the_first_write_says_that_donated_arrays_may_be_overwritten(numba: bool) -> None:
+    def step(w: Any, i: Any) -> Any:
+        new = w * 0.5
+        return new, new[i] @ new
+
+    compiled = pg.compile(step, donate=0)
+    w = np.ones((3, 3))
+    w, _ = compiled(w, np.asarray([0, 1]))
+    with pytest.raises(IndexError) as caught:
+        compiled(w, np.asarray([0, 5]))
+    assert "may be overwritten in part: start from a copy" in caught.value.__notes__[0]
+    _, y = compiled(np.ones((3, 3)), np.asarray([0, 1]))
+    assert (y == 0.75).all(), "the next run is whole again"
+
+
+def test_a_report_tells_calls_loops_memory_and_what_is_in_place(numba: bool) -> None:
+    compiled = pg.compile(lambda w, x: (w - 0.1 * (x.T @ pg.maximum(x @ w, 0.0)), 1.0), donate=0)
+    compiled(np.ones((3, 3)), np.ones((4, 3)))
+    told = compiled.report()
+    assert "1 traces kept of 1" in told
+    assert "float64[3,3], float64[4,3]: 6 ops, 6 after the passes" in told
+    assert "1 results in donated memory" in told
+    assert f"{'2 calls of NumPy, 2' if numba else '5 calls of NumPy, 0'} generated loops" in told
+    assert ("numba is not installed" in told) is not numba
+    buffers, size = only(compiled).report["memory"].split(" buffers, ")
+    assert int(buffers) >= 1 and int(size.removesuffix(" bytes").replace(",", "")) >= 4 * 3 * 8
+
+
+def test_a_plan_is_made_of_a_graph_alone() -> None:
+    graph = pg.graph(chain, np.ones((2, 2)))
+    (y,) = plan(graph, graph.run, ())(np.eye(2))
+    np.testing.assert_allclose(y, chain(np.eye(2)))
