@@ -91,3 +91,23 @@ def test_an_index_out_of_bounds_is_an_error_in_each_run() -> None:
     compiled(np.ones((4, 3)), np.asarray([0, 3]))
     with pytest.raises(IndexError, match="out of bounds"):
         compiled(np.ones((4, 3)), np.asarray([0, 4]))
+
+
+def test_rows_are_read_and_added_to_in_memory_of_the_plan() -> None:
+    table, tokens = np.random.default_rng(0).uniform(-1, 1, (5, 3)), np.asarray([[0, -1], [4, 4]])
+    compiled = pg.compile(lambda t, i: pg.sum(pg.tanh(t[i]) ** 2) + pg.grad(embedded)(t, i)[0, 0])
+    for i in (tokens, tokens[::-1], tokens * 0):
+        expected = np.sum(np.tanh(table[i]) ** 2) + 2 * table[0, 0] * np.sum(i == 0)
+        np.testing.assert_allclose(compiled(table, i), expected)
+    (program,) = compiled.programs.values()
+    assert not any(line.lstrip().startswith("v") for line in program.plan.source.splitlines()), "new arrays"
+
+
+def test_numpy_adds_at_indices_of_a_graph() -> None:
+    def f(x: Any, i: Any) -> Any:
+        y = x * 0.0
+        np.add.at(y, i, x)
+        return pg.sum(y**2)
+
+    x, i = np.asarray([1.0, 2.0, 3.0]), np.asarray([0, 0, 2])
+    np.testing.assert_allclose(pg.compile(pg.grad(f))(x, i), pg.grad(f)(x, i))

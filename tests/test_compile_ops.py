@@ -102,7 +102,8 @@ def programs(draw: Any) -> Any:
     """A function of three arrays, as a list of steps that each take earlier values."""
     steps = []
     for n in range(draw(st.integers(2, 9))):
-        kind = draw(st.sampled_from(["unary", "binary", "reduced", "scaled", "reshape", "row", "put"]))
+        kinds = ("unary", "binary", "reduced", "scaled", "reshape", "row", "element", "put", "rows")
+        kind = draw(st.sampled_from(kinds))
         first, second = (draw(st.integers(0, 2 + n)) for _ in range(2))
         name = draw(st.sampled_from({"unary": UNARY, "binary": BINARY}.get(kind, REDUCED)))
         axis = draw(st.sampled_from([None, 0, 1]))
@@ -133,6 +134,10 @@ def run(program: Any, *inputs: Any) -> Any:
             y = pg.reshape(pg.reshape(a, (9,)), (3, 3))
         elif kind == "row":
             y = pg.broadcast_to(a[1, :], (3, 3)) + b
+        elif kind == "element":
+            y = a[1, -1] * b
+        elif kind == "rows":
+            y = a[pg.argsort(b[:, 0])]
         else:
             y = pg.asarray(a, copy=True)
             y[0, :] = b[:, 0]

@@ -69,6 +69,12 @@ def test_what_is_still_read_keeps_its_memory(numba: bool) -> None:
         np.testing.assert_allclose(compiled(x), f(x))
 
 
+def test_one_element_of_memory_that_is_used_again_is_read_in_each_run(numba: bool) -> None:
+    compiled = pg.compile(lambda x: pg.exp((x @ x)[0, 0] + 1))
+    for k in range(3):
+        np.testing.assert_allclose(compiled(k * np.eye(3)), np.exp(k * k + 1))
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_blocks_need_little_memory_and_allocate_nothing(numba: bool) -> None:
     x = np.random.default_rng(0).uniform(-1, 1, N)

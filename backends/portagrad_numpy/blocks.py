@@ -65,7 +65,9 @@ def _varies(a: Any) -> bool:
 class Blocks:
     """The equations of a nest, run on blocks of their operands, on as many threads as it pays.
 
-    Called with the arrays of `operands`: what the nest reads, then what is kept of its results.
+    ``kept`` maps what is needed outside the nest to the variable whose memory it lies in: itself, or an input
+    that it replaces. Called with the arrays of `operands`: what the nest reads, then what is kept of what it
+    makes.
     """
 
     def __init__(self, nest: fusion.Nest, kept: Any, layouts: Any) -> None:
@@ -86,16 +88,19 @@ class Blocks:
             self.late = []
         self.instructions = self._instructions(nest)
         self.rows = math.prod(self.shape) if self.flat else self.shape[0]
-        width = 1 if self.flat else math.prod(self.shape[1:])
-        size = max(v.dtype.itemsize for v in nest.made)
-        whole = len(self.instructions) == 1 and not self.late
         count = max(1, min(threads.count(), self.rows, work(nest) // WORK))
-        piece = -(-self.rows // (count * PIECES if count > 1 else 1))
-        self.step = piece if whole else max(1, min(piece, BLOCK // (size * width)))
-        piece = -(-piece // self.step) * self.step
-        self.pieces = [(lo, min(lo + piece, self.rows)) for lo in range(0, self.rows, piece)]
+        self.step, self.pieces = self._cut(max(v.dtype.itemsize for v in nest.made), count)
         self.part, slots = self._part()
         self.scratch = [self._memory(slots) for _ in range(count)]
+
+    def _cut(self, itemsize: int, count: int) -> tuple[int, list[tuple[int, int]]]:
+        """How many rows a block has, and the pieces for `count` threads, each some blocks."""
+        width = 1 if self.flat else math.prod(self.shape[1:])
+        piece = -(-self.rows // (count * PIECES if count > 1 else 1))
+        whole = len(self.instructions) == 1 and not self.late  # nothing passes from call to call
+        step = piece if whole else max(1, min(piece, BLOCK // (itemsize * width)))
+        piece = -(-piece // step) * step
+        return step, [(lo, min(lo + piece, self.rows)) for lo in range(0, self.rows, piece)]
 
     def __call__(self, *arrays: Any) -> None:
         if self.flat:

@@ -56,6 +56,13 @@ REDUCTIONS: dict[str, Any] = {
     "min": numpy.minimum,
 }
 
+
+def _open(key: Any) -> tuple[Any, ...]:
+    """An index whose result is a view: of one with an integer for each axis NumPy makes a scalar, a copy."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return parts if ... in parts else (*parts, ...)
+
+
 VIEWS: dict[str, Callable[..., Any]] = {
     "matrix_transpose": lambda x: x.mT,
     "reshape": lambda x, shape, copy=None: x.reshape(shape, copy=False),
@@ -65,7 +72,7 @@ VIEWS: dict[str, Callable[..., Any]] = {
     "squeeze": lambda x, axis: numpy.squeeze(x, axis),
     "moveaxis": lambda x, source, destination: numpy.moveaxis(x, source, destination),
     "flip": lambda x, axis=None: numpy.flip(x, axis),
-    "getitem": lambda x, key: x[key],
+    "getitem": lambda x, key: x[_open(key)],
 }
 """Ops whose result is the same memory seen otherwise; a ValueError where it cannot be."""
 
@@ -106,6 +113,9 @@ def call(eq: Any) -> Call:
         return _gate(out), args
     if name == "astype":
         return _copy, args
+    if name == "indexed" and len(args) == 2 and args[0].dtype == out.dtype and args[1].dtype.kind == "i":
+        rows = _rows(params)
+        return rows and (rows, args)
     if name in ("concat", "stack") and params.get("axis") is not None:
         return _joined(getattr(numpy, "concatenate" if name == "concat" else "stack"), params["axis"]), args
     return None
@@ -132,6 +142,27 @@ def _reduction(name: str, x: Any, params: Any) -> Call:
 
 def _copy(x: Any, out: Any) -> None:
     numpy.copyto(out, x, casting="unsafe")
+
+
+def _rows(params: Any) -> Callable[..., Any] | None:
+    """Rows read, or added to, at computed indices."""
+    key = params["key"]
+    alone = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    if not hasattr(alone, "number"):
+        return None
+    return {"getitem": _take, "scatter": _scatter}.get(params["of"])
+
+
+def _take(x: Any, indices: Any, out: Any) -> None:
+    n = len(x)
+    if indices.size and (indices.min() < -n or indices.max() >= n):
+        x[indices]  # which raises, and says where
+    x.take(indices, 0, out, "wrap")
+
+
+def _scatter(x: Any, indices: Any, out: Any) -> None:
+    out.fill(0)
+    numpy.add.at(out, indices, x)
 
 
 def _where(condition: Any, x1: Any, x2: Any, out: Any) -> None:

@@ -35,9 +35,9 @@ class Program:
         recorded = record(name, f, args, backend.inlines if backend else ())
         self.before = len(recorded.equations)
         self.closed = closes_over_traced(recorded)
+        self.graph = recorded if self.closed else improved(recorded)
         if self.closed:
             return
-        self.graph = improved(recorded)
         self.structures = structures
         self.kinds = [(type(x), getattr(x, "shape", None), getattr(x, "dtype", x)) for x in leaves]
         self.devices = (
