@@ -48,6 +48,9 @@ class Trace:
     def check_branch(self, value: Any, what: str) -> None:
         """Refuse a Python branch on a value, where the trace must not depend on one."""
 
+    def check_shape(self, op: Op) -> None:
+        """Refuse an op whose result's shape depends on numbers, where the trace does not have them."""
+
     def rebind(self, tensor: Traced, new: Traced) -> None:
         """Let the object `tensor` stand for the value of `new`."""
         tensor.__class__ = new.__class__
@@ -111,6 +114,8 @@ def apply(op: Op, args: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) 
             return evaluate(op, args, params)
         if op.kind == "composite":
             assert op.forward is not None
+            if op.ragged:
+                top.check_shape(op)
             xp = next(a for a in args if isinstance(a, Traced)).__array_namespace__()  # type: ignore[attr-defined]
             return op.forward(*[a if BY_TYPE[type(a)] is None else xp.hold(a) for a in args], xp=xp, **params)
         return top.process(op, args, params)

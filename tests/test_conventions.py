@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_indexing
 import test_linalg
 import test_random
 import test_special
@@ -213,6 +214,16 @@ def test_equal_elements_are_sorted_by_a_stable_permutation(descending, expected,
     weights = array([1.0, 10.0, 100.0, 1000.0])
     g = slope(lambda x: pg.sort(x, descending=descending) * weights, array([2.0, 1.0, 2.0, 1.0]))
     np.testing.assert_array_equal(g, expected)
+
+
+@pytest.mark.parametrize("name", ["unique_values", "unique_counts", "unique_inverse", "unique_all"])
+def test_of_equal_elements_the_first_has_the_gradient_of_their_value(name, array):
+    def values(x):
+        found = getattr(pg, name)(x)
+        return found if name == "unique_values" else found.values
+
+    g = slope(lambda x: values(x) * array([1.0, 10.0]), array([2.0, 1.0, 2.0, 1.0]))
+    np.testing.assert_array_equal(g, [10.0, 1.0, 0.0, 0.0])
 
 
 VECTORS = {
@@ -625,6 +636,8 @@ ROWS = {
     "repeated indices": [
         "what_an_index_repeats_accumulates",
     ],
+    "`unique_values` and its like": ["of_equal_elements_the_first_has_the_gradient_of_their_value"],
+    "`x[mask] = values`, as many as `x` has elements": ["what_is_replaced_altogether_is_not_differentiated"],
     "random numbers": [
         "the_same_bits_on_every_device",
     ],
@@ -635,7 +648,13 @@ of linear algebra, random numbers and special functions."""
 
 def test_every_row_of_the_table_has_a_test_on_every_backend():
     text = (Path(__file__).parent.parent / "docs" / "conventions.md").read_text(encoding="utf-8")
-    tests = {**vars(test_linalg), **vars(test_random), **vars(test_special), **globals()}
+    tests = {
+        **vars(test_indexing),
+        **vars(test_linalg),
+        **vars(test_random),
+        **vars(test_special),
+        **globals(),
+    }
     rows = re.findall(r"^\| (.+?) \| .+ \|$", text, re.MULTILINE)
     assert [row for row in rows if row not in ("case", "---")] == list(ROWS)
     for row, names in ROWS.items():

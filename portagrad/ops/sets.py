@@ -59,6 +59,7 @@ isin = constant(
     cases=(case((2, 3), (2,)), case((4,), 2), case((2, 3), (2, 2), invert=True)),
     dtypes="integer",
     since="2025.12",
+    batch="member",
     doc="Whether each element of an array is among those of another.\n"
     "x1: array or Python scalar; what is looked for\n"
     "x2: array or Python scalar; where\n"

@@ -75,11 +75,7 @@ class BatchTrace(Trace):
         if not self.open:
             raise LeakedTraceError(leaked(op, self))
         if op.ragged:
-            raise ConcretizationError(
-                f"{op.name}: the shape of its result depends on the numbers in its argument, which differ "
-                f"from example to example of a vmap, and a batch has one shape; use xp.where and a fixed "
-                f"shape, or call it outside vmap, in a loop over the examples"
-            )
+            self.check_shape(op)
         batched = [isinstance(a, Traced) and a.trace is self for a in args]
         values = [a.value if b else bare(a) for a, b in zip(args, batched, strict=True)]
         y: Any = NotImplemented
@@ -101,6 +97,13 @@ class BatchTrace(Trace):
     def front(self, y: Any) -> Any:
         """A result with the batch in front, though it may be the same for all."""
         return y.value if isinstance(y, Tensor) and y.trace is self else _spread(bare(y), self.size)
+
+    def check_shape(self, op: Op) -> None:
+        raise ConcretizationError(
+            f"{op.name}: the shape of its result depends on the numbers in its argument, which differ "
+            f"from example to example of a vmap, and a batch has one shape; use xp.where and a fixed "
+            f"shape, or call it outside vmap, in a loop over the examples"
+        )
 
     def check_branch(self, value: Any, what: str) -> None:
         raise ConcretizationError(
