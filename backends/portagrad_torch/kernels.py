@@ -67,9 +67,21 @@ def var(
 
 
 def can_cast(from_: Any, to: Any, /) -> bool:
-    """By the standard's promotion; torch.can_cast allows float64 to float32."""
+    """By the standard's promotion: torch.can_cast allows float64 to float32."""
     source = from_.dtype if isinstance(from_, torch.Tensor) else from_
-    return bool(torch.promote_types(source, to) == to)
+    kinds = [_kind(source), _kind(to)]
+    if kinds == ["int", "int"]:
+        inner, outer = torch.iinfo(source), torch.iinfo(to)
+        return bool(outer.min <= inner.min and inner.max <= outer.max)
+    if kinds == ["float", "float"]:
+        return bool(torch.promote_types(source, to) == to)
+    return kinds.index("float") > 0 if "float" in kinds else kinds[0] == "bool"
+
+
+def _kind(dtype: Any) -> str:
+    if dtype.is_floating_point or dtype.is_complex:
+        return "float"
+    return "bool" if dtype == torch.bool else "int"
 
 
 def unique_all(x: torch.Tensor, /) -> UniqueAllResult:
