@@ -13,10 +13,11 @@ NAMES = (
 
 
 def ufunc(name: str) -> Any:
-    """SciPy's function for an op."""
+    """SciPy's universal function for an op; where SCIPY_ARRAY_API is set it stands behind a dispatch."""
     from scipy import special  # a tenth of a second, the first time
 
-    return getattr(special, name.removeprefix("special."))
+    found = getattr(special, name.removeprefix("special."))
+    return getattr(found, "__wrapped__", found)
 
 
 def _kernel(name: str) -> Callable[..., Any]:
