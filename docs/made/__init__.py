@@ -1,0 +1,1 @@
+"""What the pages and figures that follow from the code are made by."""
