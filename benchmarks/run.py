@@ -64,6 +64,7 @@ def write(results: Results, folder: Path, name: str) -> None:
     from benchmarks.plot import draw
 
     report.save(results, folder / f"{name}.json")
+    results = report.load(folder / f"{name}.json")  # as rounded there
     (folder / f"{name}.md").write_text(report.page(results), encoding="utf-8")
     draw(results, folder / f"{name}.png")
     say(report.page(results))

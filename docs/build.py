@@ -20,11 +20,6 @@ from made.drawings import figures  # noqa: E402
 from made.reference import reference  # noqa: E402
 from made.table import ops_page  # noqa: E402
 
-__all__ = [
-    *("MODULES", "benchmarks_page", "capabilities_page", "figures", "ops_page", "reference"),
-    "with_benchmarks",
-]
-
 
 def on_files(files: Any, config: Any) -> Any:
     """MkDocs: add the pages of the reference, and the figures of the benchmarks."""

@@ -20,8 +20,6 @@ _SECTIONS = {
     "Errors": lambda name, value: _home(value) == "portagrad.errors",
 }
 
-MODULES = ("nn", "optim", "random", "scipy", "data", "train", "testing")
-
 
 def reference() -> dict[str, str]:
     """The pages of the reference, by path."""
@@ -36,7 +34,7 @@ def reference() -> dict[str, str]:
         if name in TABLE or name in pg.CREATION or name == "broadcast_shapes"
     }
     pages["Functions"] = _page("Functions", "portagrad", functions)
-    for name in MODULES:
+    for name in pg._MODULES:
         module = importlib.import_module(f"portagrad.{name}")
         inside = {part: getattr(module, part) for part in module.__all__}
         pages[f"portagrad.{name}"] = _page(
