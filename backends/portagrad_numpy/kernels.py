@@ -1,5 +1,6 @@
 """NumPy's own calls where they are faster than its namespace's functions or the plain forward."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -97,6 +98,12 @@ def _gate(x: Any, y: Any) -> Any:
 _UNSIGNED = {numpy.dtype(f"{kind}{size}"): numpy.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
 
 
+@functools.lru_cache(maxsize=32)
+def _counted(n: int, step: int) -> Any:
+    """0, step, 2 step, ...: the same in every call, and never written to."""
+    return numpy.arange(0, n * step, step)
+
+
 def _exponentials(logits: Any, labels: Any) -> tuple[Any, int, Any, Any]:
     """exp(logits - max), its axis of classes, the flat places of the labels, the shifted logits there.
 
@@ -119,12 +126,12 @@ def _exponentials(logits: Any, labels: Any) -> tuple[Any, int, Any, Any]:
         shifted, axis = logits.T.copy(), 0
         places = labels.astype(numpy.intp)
         places *= n
-        places += numpy.arange(n)
+        places += _counted(n, 1)
+        shifted -= numpy.maximum.reduce(shifted)
     else:
         shifted, axis = logits.copy(), 1
-        places = numpy.arange(0, logits.size, classes)
-        places += labels.astype(numpy.intp, copy=False)
-    shifted -= numpy.maximum.reduce(shifted, axis=axis, keepdims=True)
+        places = labels.astype(numpy.intp, copy=False) + _counted(n, classes)
+        shifted -= numpy.maximum.reduce(shifted, axis=1, keepdims=True)
     picked = shifted.take(places)
     numpy.exp(shifted, out=shifted)
     return shifted, axis, places, picked
@@ -142,11 +149,11 @@ def _cross_entropy_and_slope(logits: Any, labels: Any) -> tuple[Any, Any]:
     """The loss and its slope share the exponentials."""
     e, axis, places, picked = _exponentials(logits, labels)
     n = len(places) or 1
-    total = numpy.add.reduce(e, axis=axis, keepdims=True)
+    total = numpy.add.reduce(e, axis=axis, keepdims=axis > 0)
     e /= total * n
     e.reshape(-1)[places] -= 1 / n
-    lost = numpy.log(total).reshape(-1)
-    lost -= picked
+    numpy.log(total, out=total)
+    lost = total.reshape(-1) - picked
     slope = e if axis else e.T
     return numpy.add.reduce(lost) / n, slope if logits.ndim == 2 else slope.reshape(logits.shape)
 

@@ -43,9 +43,8 @@ class Inputs:
                 self.args.append(Tensor(CONSTANT, arg))
                 continue
             leaves, structure = flatten(arg)
-            if any_traced(leaves):
-                self.traced = True
             if i not in argnums:
+                self.traced = self.traced or any_traced(leaves)
                 self.args.append(unflatten(structure, [wrapped(x) for x in leaves]))
                 continue
             tensors = []
@@ -53,6 +52,7 @@ class Inputs:
                 space = NAMESPACE[type(x)]
                 kind = space and space.kinds[x.dtype]
                 if not kind:
+                    self.traced = self.traced or isinstance(x, Traced)
                     x = differentiable(x, what, f"argument {i}" + (f", leaf {k}," if len(leaves) > 1 else ""))
                     kind = KIND[x.dtype]
                 node = Node(None, (), None, None, None, x.shape, x.dtype, kind)
