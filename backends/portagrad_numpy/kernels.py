@@ -98,7 +98,7 @@ def _gate(x: Any, y: Any) -> Any:
 _UNSIGNED = {numpy.dtype(f"{kind}{size}"): numpy.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=4)  # a run has two sizes of batches
 def _counted(n: int, step: int) -> Any:
     """0, step, 2 step, ...: the same in every call, and never written to."""
     return numpy.arange(0, n * step, step)
@@ -149,7 +149,7 @@ def _cross_entropy_and_slope(logits: Any, labels: Any) -> tuple[Any, Any]:
     """The loss and its slope share the exponentials."""
     e, axis, places, picked = _exponentials(logits, labels)
     n = len(places) or 1
-    total = numpy.add.reduce(e, axis=axis, keepdims=axis > 0)
+    total = _add.reduce(e, axis=axis, keepdims=axis > 0)
     e /= total * n
     e.reshape(-1)[places] -= 1 / n
     numpy.log(total, out=total)
