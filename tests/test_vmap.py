@@ -376,6 +376,7 @@ READS = {
     "an integer of a later axis": (lambda x, i: x[1:, i], I([1, 0, -1])),
     "several": (lambda x, i: x[i, :], I([[0, 0, 1], [2, 3, 2], [-1, 1, -1]])),
     "a pair": (lambda x, i: x[i, i % 2], I([[0, 0], [2, 3], [-1, 1]])),
+    "a pair from the end": (lambda x, i: x[i, -1 - i % 2], I([[0, 0], [2, 3], [-1, 1]])),
     "apart": (lambda x, i: x[i, None, i % 2], I([[0, 0], [2, 3], [-1, 1]])),
     "an integer apart": (lambda x, i: x[i, None, 1], I([[0, 0], [2, 3], [-1, 1]])),
     "take": (lambda x, i: pg.take(x, i, axis=0), I([[0, 0], [2, 3], [1, 1]])),
