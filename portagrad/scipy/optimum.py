@@ -9,7 +9,7 @@ from typing import Any
 import portagrad as pg
 from portagrad.scipy.vector import Vector, optimize
 from portagrad.transforms.gradient import value_and_grad
-from portagrad.transforms.matrices import hessian, hvp
+from portagrad.transforms.matrices import hessian
 from portagrad.transforms.tree import flatten, is_array
 
 _WITHOUT_GRADIENT = ("nelder-mead", "powell", "cobyla", "cobyqa")
@@ -90,8 +90,7 @@ def minimize(
         return float(whole[0]), whole[1:]
 
     def product(v: Any, t: Any) -> Any:
-        (moved,) = hvp(lambda x: f(x, *args), (space.tree(v),), (space.tree(t),))
-        return space.host(*flatten(moved)[0])
+        return space.curvature(lambda x: f(x, *args), v, t)
 
     def matrix(v: Any) -> Any:
         found = hessian(lambda u: f(space.unknowns.tree(u), *args))(space.moved(v))
@@ -141,8 +140,7 @@ def _constraint(scipy: Any, space: Vector, given: Any, curved: bool) -> Any:
             return pg.sum(y * pg.astype(space.moved(weights), y.dtype))
 
         def product(t: Any) -> Any:
-            (moved,) = hvp(weighted, (space.tree(v),), (space.tree(t.reshape(-1)),))
-            return space.host(*flatten(moved)[0])
+            return space.curvature(weighted, v, t.reshape(-1))
 
         return LinearOperator((len(v), len(v)), matvec=product, dtype=float)
 

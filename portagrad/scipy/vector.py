@@ -13,7 +13,7 @@ from portagrad.device import current_device, device_of, transfer
 from portagrad.errors import BackendUnavailableError, ConcretizationError
 from portagrad.tensor import bare
 from portagrad.transforms.gradient import vjp
-from portagrad.transforms.matrices import jacobian
+from portagrad.transforms.matrices import hvp, jacobian
 from portagrad.transforms.tangent import linearize
 from portagrad.transforms.tree import any_traced, flatten, is_array, tree_map
 from portagrad.transforms.unknowns import Unknowns
@@ -74,8 +74,7 @@ class Vector:
 
     def host(self, *parts: Any) -> Any:
         """Arrays one after the other as a vector of the host's, with one transfer."""
-        parts = tuple(pg.reshape(x, (-1,)) for x in map(bare, parts))
-        joined = pg.concat(parts) if len(parts) > 1 else parts[0]
+        joined = _joined([bare(x) for x in parts])
         return np.asarray(BY_TYPE[type(joined)].to_numpy(joined), np.float64)  # type: ignore[union-attr]
 
     def residuals(self, tree: Any) -> Any:
@@ -88,8 +87,7 @@ class Vector:
                 )
         if not leaves:
             raise TypeError(f"pg.scipy.{self.what}: f returned no array")
-        parts = [pg.reshape(x, (-1,)) for x in leaves]
-        return pg.concat(parts) if len(parts) > 1 else parts[0]
+        return _joined(leaves)
 
     def bounds(self, given: Any) -> Any:
         """Bounds as SciPy takes them: a pair of vectors.
@@ -137,6 +135,11 @@ class Vector:
 
         return of
 
+    def curvature(self, f: Callable[[Any], Any], v: Any, t: Any) -> Any:
+        """The product of the Hessian of `f` at `v` with `t`, on the host."""
+        (moved,) = hvp(f, (self.tree(v),), (self.tree(t),))
+        return self.host(*flatten(moved)[0])
+
     def operator(self, f: Callable[[Any], Any], v: Any) -> Any:
         """The Jacobian at `v` as SciPy's linear operator: products with it and its transpose, no matrix."""
         from scipy.sparse.linalg import LinearOperator
@@ -157,3 +160,9 @@ class Vector:
             rmatvec=lambda g: self.host(*pull(cast(g, y))),
             dtype=np.float64,
         )
+
+
+def _joined(arrays: Sequence[Any]) -> Any:
+    """Arrays of any shapes, one after the other."""
+    parts = [pg.reshape(x, (-1,)) for x in arrays]
+    return pg.concat(parts) if len(parts) > 1 else parts[0]

@@ -16,10 +16,7 @@ def indexed(call: Batch) -> Any:
     key, xp, name = call.params["key"], call.xp, call.op.name
     key = key if isinstance(key, tuple) else (key,)
     if not basic_index(key):
-        if name != "scatter":
-            return call.each(lambda *args: by_arrays(name, args, key, xp))
-        none = xp.zeros(call.params["shape"], dtype=call.args[0].dtype, device=xp.device_of(call.args[0]))
-        return call.each(lambda x: by_arrays("index_add", (none, x), key, xp))
+        return call.each(lambda *args: at_places(call, name, args, key))
     key = (slice(None), *key)
     if name == "scatter":
         return call.run(*call.args, key=key, shape=(call.size, *call.params["shape"]))
@@ -33,18 +30,22 @@ def indexed(call: Batch) -> Any:
 
 def gathered(call: Batch) -> Any:
     """``indexed``: arrays of the index are others in each example."""
-    of, template, xp = call.params["of"], call.params["key"], call.xp
 
     def one(*arrays: Any) -> Any:
-        key, args = filled(template, arrays)
-        key = key if isinstance(key, tuple) else (key,)
-        if of == "scatter":
-            (x,) = args
-            zeros = xp.zeros(call.params["shape"], dtype=x.dtype, device=xp.device_of(x))
-            return by_arrays("index_add", (zeros, x), key, xp)
-        return by_arrays(of, args, key, xp)
+        key, args = filled(call.params["key"], arrays)
+        return at_places(call, call.params["of"], args, key if isinstance(key, tuple) else (key,))
 
     return call.each(one)
+
+
+def at_places(call: Batch, name: str, args: tuple[Any, ...], key: tuple[Any, ...]) -> Any:
+    """What an op that takes an index does for one example; ``scatter`` adds to zeros."""
+    xp = call.xp
+    if name == "scatter":
+        (x,) = args
+        zeros = xp.zeros(call.params["shape"], dtype=x.dtype, device=xp.device_of(x))
+        name, args = "index_add", (zeros, x)
+    return by_arrays(name, args, key, xp)
 
 
 def own_positions(indices: Any, n: int, xp: Any) -> Any:
