@@ -9,23 +9,41 @@ from portagrad.data.csv_file import read_csv
 from portagrad.data.dataset import Dataset, make_dataset
 from portagrad.data.files import open_data
 from portagrad.data.idx_file import read_idx, read_idx_array
+from portagrad.data.moments import Moments, Standardization
+from portagrad.data.npy_file import NpySource, read_npy
 from portagrad.data.npz_file import read_npz, read_npz_arrays
-from portagrad.data.preparation import Standardization, batches, split
+from portagrad.data.order import batches, slices
+from portagrad.data.parquet_file import ParquetSource
+from portagrad.data.prefetch import prefetched
+from portagrad.data.preparation import class_weights, split
+from portagrad.data.source import ArraySource, Part, Source, blocks, stream
 from portagrad.errors import DataError
 
 __all__ = [
+    "ArraySource",
     "Dataset",
+    "Moments",
+    "NpySource",
+    "ParquetSource",
+    "Part",
+    "Source",
     "Standardization",
     "batches",
+    "blocks",
+    "class_weights",
     "file_format",
     "make_dataset",
+    "prefetched",
     "read",
     "read_csv",
     "read_idx",
     "read_idx_array",
+    "read_npy",
     "read_npz",
     "read_npz_arrays",
+    "slices",
     "split",
+    "stream",
 ]
 
 _SUFFIXES = {".npz": "npz", ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".data": "csv", ".idx": "idx"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,15 +80,22 @@ def check_inputs(inputs: Array, what: str) -> None:
     if 0 in inputs.shape:
         raise DataError(f"{what}: shape {inputs.shape} is empty")
     if inputs.dtype.kind == "f":
-        # One row block at a time, so that the check does not double a large array's memory.
-        block = max(1, (1 << 20) // max(1, inputs[0].size))
-        for start in range(0, len(inputs), block):
-            bad = np.argwhere(~np.isfinite(inputs[start : start + block]))
+        start = 0
+        for block in row_blocks(inputs):
+            bad = np.argwhere(~np.isfinite(block))
             if len(bad):
                 row, *column = bad[0].tolist()
                 where = f"column {column[0]}" if len(column) == 1 else f"position {tuple(column)}"
-                value = inputs[(start + row, *column)]
+                value = block[(row, *column)]
                 raise DataError(f"{what}: row {start + row}, {where} is {value}; every input must be finite")
+            start += len(block)
+
+
+def row_blocks(inputs: Array) -> Iterator[Array]:
+    """The rows of an array some at a time, so that what is made of them does not double its memory."""
+    size = max(1, (1 << 17) // max(1, math.prod(inputs.shape[1:])))
+    for start in range(0, len(inputs), size):
+        yield inputs[start : start + size]
 
 
 def make_dataset(
