@@ -1,0 +1,7 @@
+"""Functions as ONNX models: what portagrad records of a function, written in ONNX's ops."""
+
+from portagrad.onnx.counterparts import COUNTERPARTS
+from portagrad.onnx.export import export
+from portagrad.onnx.writer import OPSET
+
+__all__ = ["COUNTERPARTS", "OPSET", "export"]
