@@ -18,7 +18,6 @@ def test_measures_of_a_classifier_are_those_of_scikit_learn(classes, seed):
         probabilities /= probabilities.sum(axis=1, keepdims=True)
     taken = probabilities.argmax(axis=1)
     found = metrics.classification(labels, probabilities)
-    averages = ("macro", "micro", "weighted")
     if classes == 2:
         auc = theirs.roc_auc_score(labels, probabilities[:, 1])
     else:

@@ -11,23 +11,29 @@ from portagrad.train.config import (
 from portagrad.train.config_file import dump_config, load_config
 from portagrad.train.loop import Result, fit
 from portagrad.train.progress import BarProgress, PlainProgress, Progress, best_progress
+from portagrad.train.saved_model import Description, Prediction, TrainedModel, load_model, save_model
 from portagrad.train.weights import load_weights, save_weights
 
 __all__ = [
     "BarProgress",
     "Config",
     "DataConfig",
+    "Description",
     "LoopConfig",
     "ModelConfig",
     "OptimizerConfig",
     "PlainProgress",
+    "Prediction",
     "Progress",
     "Result",
     "ScheduleConfig",
+    "TrainedModel",
     "best_progress",
     "dump_config",
     "fit",
     "load_config",
+    "load_model",
     "load_weights",
+    "save_model",
     "save_weights",
 ]

@@ -33,7 +33,8 @@ def precision_recall(matrix: Array) -> tuple[Array, Array]:
 def f1(matrix: Array) -> Array:
     """The harmonic mean of precision and recall of each class; 0 where neither is above 0."""
     total = matrix.sum(axis=0) + matrix.sum(axis=1)
-    return 2.0 * np.diagonal(matrix) / np.maximum(total, 1)
+    each: Array = 2.0 * np.diagonal(matrix) / np.maximum(total, 1)
+    return each
 
 
 def roc_auc(positive: Array, scores: Array) -> float:
