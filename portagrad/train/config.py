@@ -82,6 +82,7 @@ class OptimizerConfig:
     ----------
     name : str
     lr : float
+        The learning rate, before the schedule.
     momentum, nesterov, decay, b1, b2, eps, weight_decay : optional
         As for the function of that name in `portagrad.optim`; its default where it is not given.
     clip_norm : float, optional
@@ -150,6 +151,7 @@ class LoopConfig:
     Attributes
     ----------
     epochs, batch_size : int
+        Passes over the training examples, and how many examples a step takes.
     compile : bool
         Whether steps run as a compiled plan, or op by op.
     dtype : str
