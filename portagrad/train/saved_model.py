@@ -112,7 +112,7 @@ class TrainedModel:
 
         Examples
         --------
-        >>> model = nn.MLP.init(random.key(0), [2, 3])
+        >>> model = nn.MLP.init(pg.random.key(0), [2, 3])
         >>> described = Description(sizes=(2, 3), classes=("a", "b", "c"))
         >>> trained = TrainedModel(described, model, Standardization(np.zeros(2), np.ones(2)))
         >>> trained.predict(np.ones((4, 2))).probabilities.shape
@@ -190,7 +190,7 @@ def load_model(path: str | Path, *, device: Device | str | None = None) -> Train
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> model = nn.MLP.init(random.key(0), [2, 3])
+    >>> model = nn.MLP.init(pg.random.key(0), [2, 3])
     >>> trained = TrainedModel(Description(sizes=(2, 3), classes=("a", "b", "c")), model,
     ...                        Standardization(np.zeros(2), np.ones(2)))
     >>> with TemporaryDirectory() as folder:
