@@ -124,6 +124,7 @@ def test_the_saved_configuration_repeats_the_run_bit_by_bit(small, tmp_path, mon
         ("sgd", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
         ("adam", {"lr": 0.01, "b1": 0.8, "b2": 0.99, "eps": 1e-7}),
         ("adamw", {"lr": 0.01, "weight_decay": 0.1, "clip_norm": 1.0}),
+        ("sgd", {"lr": 0.1, "momentum": 0.9, "clip_norm": 5.0, "clip_value": 0.1}),
         ("rmsprop", {"lr": 0.005, "decay": 0.95, "momentum": 0.5}),
         ("adagrad", {"lr": 0.05, "eps": 1e-9}),
         ("lion", {"lr": 0.01, "weight_decay": 0.01}),

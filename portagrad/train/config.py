@@ -82,10 +82,13 @@ class OptimizerConfig:
     ----------
     name : str
     lr : float
+        The learning rate, before the schedule.
     momentum, nesterov, decay, b1, b2, eps, weight_decay : optional
         As for the function of that name in `portagrad.optim`; its default where it is not given.
     clip_norm : float, optional
         The largest norm of all gradients together.
+    clip_value : float, optional
+        The largest size of each element of a gradient, bounded before the norm.
     """
 
     name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lion"] = "adamw"
@@ -98,6 +101,7 @@ class OptimizerConfig:
     eps: Positive | None = None
     weight_decay: NotNegative | None = None
     clip_norm: Positive | None = None
+    clip_value: Positive | None = None
 
 
 # What each optimizer takes besides lr and clip_norm, as in portagrad.optim.
@@ -150,6 +154,7 @@ class LoopConfig:
     Attributes
     ----------
     epochs, batch_size : int
+        Passes over the training examples, and how many examples a step takes.
     compile : bool
         Whether steps run as a compiled plan, or op by op.
     dtype : str
@@ -207,7 +212,7 @@ def check(config: Config) -> None:
     _check_data(config.data)
     optimizer, schedule = config.optimizer, config.schedule
     for key, value in present(optimizer):
-        taken = ("lr", *OPTIONS[optimizer.name], "clip_norm")
+        taken = ("lr", *OPTIONS[optimizer.name], "clip_norm", "clip_value")
         if value is not None and key not in ("name", *taken):
             raise Fault(f"optimizer.{key}", f"{optimizer.name} takes no {key}; it takes {', '.join(taken)}")
     if optimizer.nesterov and not optimizer.momentum:

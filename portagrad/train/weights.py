@@ -120,8 +120,7 @@ def load_weights(path: str | Path, like: _Tree) -> _Tree:
                 f"the model's is {host.dtype} {host.shape}"
             )
         loaded.append(transfer(array, device_of(leaf)))
-    if metadata.get("sha256", _digest(arrays)) != _digest(arrays):
-        raise CheckpointError(f"{path}: damaged; the arrays do not match the SHA-256 sum stored with them")
+    checked_sum(path, arrays, metadata)
     structure = optree.tree_structure(like, namespace=_NAMESPACE)  # type: ignore[arg-type]
     tree: _Tree = optree.tree_unflatten(structure, loaded)  # type: ignore[assignment]
     return tree
@@ -148,6 +147,14 @@ def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray[Any, Any]], dic
         # Beside its own error the library lets NumPy's through, for number types that NumPy lacks.
         text = " ".join(str(error).split())
         raise CheckpointError(f"{path}: not a whole safetensors file ({text})") from None
+
+
+def checked_sum(
+    path: str | Path, arrays: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]
+) -> None:
+    """Raise a CheckpointError unless the arrays are those whose sum is stored with them, if one is."""
+    if metadata.get("sha256", _digest(arrays)) != _digest(arrays):
+        raise CheckpointError(f"{path}: damaged; the arrays do not match the SHA-256 sum stored with them")
 
 
 def _on_host(name: str, leaf: Any) -> np.ndarray[Any, Any]:
