@@ -28,7 +28,7 @@ class ConcretizationError(Error, TypeError):
 
 
 class NoCounterpartError(Error, TypeError):
-    """A NumPy function, or an argument of one, does not work on tensors; the message names the nearest."""
+    """A NumPy function does not work on tensors, or an op cannot be written in ONNX; the text says more."""
 
 
 class LeakedTraceError(Error, RuntimeError):

@@ -18,7 +18,7 @@ LAYERS = (
     *("errors", "backend", "config", "device"),
     *("op", "docstring", "ops", "kernel", "trace", "indexed", "recipe", "tensor", "namespace"),
     "protocols",
-    *("transforms", "compile", "random", "testing", "scipy", "nn", "optim", "data", "train", "cli"),
+    *("transforms", "compile", "random", "testing", "scipy", "nn", "optim", "data", "train", "onnx", "cli"),
 )
 """The layout: each imports only what comes before it; docs/design.md says why."""
 
@@ -42,7 +42,7 @@ LATE = {
 """Imports against the order, each inside the function that needs it."""
 
 LIBRARIES = ("cupy", "torch", "jax", "jaxlib", "dask", "array_api_strict")
-OPTIONAL = ("typer", "rich", "matplotlib", "safetensors", "scipy", "graphviz")
+OPTIONAL = ("typer", "rich", "matplotlib", "safetensors", "scipy", "graphviz", "onnx")
 ADAPTER_MAY = ("portagrad.backend", "portagrad.errors")
 ADAPTER_LATE = {"portagrad_numpy": {"numba", "scipy"}, "portagrad_dask": {"scipy"}}
 """Optional companions of a library, imported inside the functions that use them."""
@@ -182,7 +182,7 @@ def test_optional_packages_are_imported_where_they_are_used() -> None:
         for path in ENGINE_FILES
         for imported, inside, line in imports(path)
         if imported.partition(".")[0] in OPTIONAL
-        and not (inside and layer(module(path)) in ("compile", "scipy", "data", "train", "cli"))
+        and not (inside and layer(module(path)) in ("compile", "scipy", "data", "train", "onnx", "cli"))
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -533,3 +533,15 @@ def test_trees_that_do_not_match(other):
         ValueError, match="apply_updates: updates and params are pytrees of different structure"
     ):
         optim.apply_updates(W, other)
+
+
+def test_clip_bounds_each_element(xp_device):
+    grads = {
+        "w": pg.asarray([[3.0, -0.5], [-2.0, 0.0]], device=xp_device),
+        "b": pg.asarray(9.0, device=xp_device),
+    }
+    clipped, state = optim.clip(1.0).update(grads, optim.clip(1.0).init(grads))
+    np.testing.assert_array_equal(pg.to_device(clipped["w"], "cpu"), [[1.0, -0.5], [-1.0, 0.0]])
+    assert float(pg.to_device(clipped["b"], "cpu")) == 1.0 and state == ()
+    with pytest.raises(ValueError, match="max_value must be above 0"):
+        optim.clip(0.0)

@@ -24,19 +24,21 @@ from portagrad.train import (
     ScheduleConfig,
     fit,
     load_config,
-    load_weights,
+    load_model,
 )
 from portagrad.train import feed as feed_module
-from portagrad.train import loop as loop_module
+from portagrad.train import run as run_module
+from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import OPTIONS
 from portagrad.train.feed import Feed, evaluate
 from portagrad.train.model import make_schedule, make_step
 from portagrad.train.nonfinite import first_nonfinite
-from portagrad.train.prepare import Examples, prepare
+from portagrad.train.examples import InMemory
+from portagrad.train.prepare import prepare
 
 DIGITS = "examples/digits.toml"
 FILES = [
-    *("config.toml", "confusion.json", "confusion.png", "curves.png", "inputs.safetensors"),
+    *("best.safetensors", "checkpoints", "config.toml", "confusion.json", "confusion.png", "curves.png"),
     *("metrics.jsonl", "model.safetensors", "summary.json"),
 ]
 
@@ -78,7 +80,7 @@ def test_the_digits_are_learned_and_the_run_leaves_its_files(tmp_path):
     written = json.loads((result.folder / "confusion.json").read_text())
     assert written["counts"] == result.confusion.tolist() and written["names"] == list("0123456789")
     assert json.loads((result.folder / "summary.json").read_text()) == result.summary
-    restored = load_weights(result.folder / "model.safetensors", result.model)
+    restored = load_model(result.folder, device="cpu").model
     test_set = prepare(load_config(DIGITS).data, random.split(random.key(0), 4)[0]).test
     loss, _ = evaluate(restored, Feed(test_set, pg.device("cpu")))
     assert loss == result.test_loss
@@ -124,6 +126,7 @@ def test_the_saved_configuration_repeats_the_run_bit_by_bit(small, tmp_path, mon
         ("sgd", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
         ("adam", {"lr": 0.01, "b1": 0.8, "b2": 0.99, "eps": 1e-7}),
         ("adamw", {"lr": 0.01, "weight_decay": 0.1, "clip_norm": 1.0}),
+        ("sgd", {"lr": 0.1, "momentum": 0.9, "clip_norm": 5.0, "clip_value": 0.1}),
         ("rmsprop", {"lr": 0.005, "decay": 0.95, "momentum": 0.5}),
         ("adagrad", {"lr": 0.05, "eps": 1e-9}),
         ("lion", {"lr": 0.01, "weight_decay": 0.01}),
@@ -267,14 +270,17 @@ def test_a_nan_stops_the_run_and_names_the_op_and_the_step(small):
     assert "x: numpy float64 (48, 16) on cpu, values from 0 to " in text
     assert text.endswith("; try a lower optimizer.lr, or optimizer.clip_norm")
     assert lines(small.output) == [{"epoch": 1, "error": text}]
-    assert sorted(path.name for path in small.output.iterdir()) == ["config.toml", "metrics.jsonl"]
+    assert sorted(path.name for path in small.output.iterdir()) == [
+        *("checkpoints", "config.toml", "metrics.jsonl")
+    ]
+    assert newest_checkpoint(small.output / "checkpoints").facts["batch"] == 0  # from before the fault
 
 
 def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
     """The learning rate explodes at step 10: the second window of the third epoch, two steps each."""
-    monkeypatch.setattr(loop_module, "_WINDOW", 2)
+    monkeypatch.setattr(run_module, "_WINDOW", 2)
     monkeypatch.setattr(
-        loop_module, "make_schedule", lambda config, steps: lambda count: 0.01 + 1e300 * (count >= 10)
+        run_module, "make_schedule", lambda config, steps: lambda count: 0.01 + 1e300 * (count >= 10)
     )
     with pytest.raises(NonFiniteError, match=r"no longer finite at step 1[12] \(epoch 3\): \w+ made "):
         fit(small)
@@ -385,7 +391,7 @@ def test_inputs_beyond_the_training_dtype_are_a_data_error(tmp_path):
 
 def test_examples_that_do_not_fit_the_device_are_moved_batch_by_batch(monkeypatch):
     rng = np.random.default_rng(0)
-    examples = Examples(rng.random((10, 3)), np.arange(10, dtype=np.int32) % 2)
+    examples = InMemory(rng.random((10, 3)), np.arange(10, dtype=np.int32) % 2)
     here = pg.device("cpu")
     roomy = Feed(examples, here)
     transfer = feed_module.transfer

@@ -178,7 +178,7 @@ def test_faults_of_the_file(folder, text, expected):
         (
             "optimizer.zzz=1",
             "no such key; [optimizer] takes name, lr, momentum, nesterov, decay, b1, b2, eps, weight_decay, "
-            "clip_norm",
+            "clip_norm, clip_value",
         ),
         ("optimizer.lr=fast", 'expected a number, got the string "fast"'),
         ("optimizer.lr=true", "expected a number, got true"),
@@ -214,7 +214,7 @@ def test_faults_of_the_file(folder, text, expected):
         ("data.test_path=nothing.npz", "nothing.npz: no such file"),
         (
             "optimizer.momentum=0.9",
-            "adamw takes no momentum; it takes lr, b1, b2, eps, weight_decay, clip_norm",
+            "adamw takes no momentum; it takes lr, b1, b2, eps, weight_decay, clip_norm, clip_value",
         ),
         ("schedule.factor=0.5", "constant takes no factor; it takes warmup_epochs"),
         ("schedule.warmup_epochs=50", "must be below train.epochs, 50"),

@@ -138,15 +138,31 @@ def make_dataset(
         raise DataError(f"{what}: labels must have the shape (examples,), got {labels.shape}{one_hot}")
     if len(inputs) != len(labels):
         raise DataError(f"{what}: {len(labels)} labels for {len(inputs)} inputs; each input needs one label")
+    whole, names = classes_of(labels, classes, what=what, at=at, examples=len(labels))
+    return Dataset(inputs, whole, names)
+
+
+def classes_of(
+    labels: Array,
+    classes: int | Sequence[str] | None,
+    *,
+    what: str,
+    at: Callable[[int], str],
+    examples: int,
+) -> tuple[Array, tuple[str, ...]]:
+    """Labels as numbers from 0, and the names of the classes; arguments as for `make_dataset`.
+
+    `labels` may be only those that differ, of so many `examples`.
+    """
     if labels.dtype.kind == "U":
         whole, names = _classes_of_texts(labels, classes, what, at)
     else:
-        whole, names = _classes_of_numbers(labels, classes, at)
+        whole, names = _classes_of_numbers(labels, classes, at, examples)
     if classes is None and (whole == whole[0]).all():
         raise DataError(
             f"{what}: every label is {shown(names[whole[0]])}; a classifier needs at least two classes"
         )
-    return Dataset(inputs, whole, names)
+    return whole, names
 
 
 def _classes_of_texts(
@@ -168,7 +184,7 @@ def _classes_of_texts(
 
 
 def _classes_of_numbers(
-    labels: Array, classes: int | Sequence[str] | None, at: Callable[[int], str]
+    labels: Array, classes: int | Sequence[str] | None, at: Callable[[int], str], examples: int
 ) -> tuple[Array, tuple[str, ...]]:
     if labels.dtype.kind not in "biuf":
         raise DataError(f"{at(0)}: labels must be whole numbers or text, got {labels.dtype}")
@@ -180,9 +196,9 @@ def _classes_of_numbers(
     whole = labels.astype(np.int64)
     if classes is None:
         highest = int(whole.max())
-        if highest >= max(len(whole), 2):
+        if highest >= max(examples, 2):
             raise DataError(
-                f"{at(int(whole.argmax()))}: the label {highest} means more classes than the {len(whole)} "
+                f"{at(int(whole.argmax()))}: the label {highest} means more classes than the {examples} "
                 f"examples; if that is so, set data.classes = {highest + 1}"
             )
         classes = highest + 1

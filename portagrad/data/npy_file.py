@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -35,7 +36,8 @@ class NpyHeader:
             shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
             if min(shape, default=0) < 0:
                 raise ValueError(shape)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError):
+            # NumPy parses the header as Python's literals and lets the parser's errors through.
             raise DataError(f"{where}: not a NumPy array (its NPY header is damaged)") from None
         if dtype.hasobject:
             raise DataError(f"{where}: Python objects, which only pickle could read; store numbers instead")

@@ -12,6 +12,7 @@ from portagrad.optim.adaptive import adagrad, rmsprop
 from portagrad.optim.optimizer import Optimizer, apply_updates, chain
 from portagrad.optim.scaling import (
     add_decayed_weights,
+    clip,
     clip_by_global_norm,
     global_norm,
     scale,
@@ -27,6 +28,7 @@ __all__ = [
     "add_decayed_weights",
     "apply_updates",
     "chain",
+    "clip",
     "clip_by_global_norm",
     "global_norm",
     "lion",

@@ -70,6 +70,31 @@ def clip_by_global_norm(max_norm: float) -> Optimizer:
     return Optimizer(lambda params: (), update)
 
 
+def clip(max_value: float) -> Optimizer:
+    """Bound each element of the gradients to the range from ``-max_value`` to ``max_value``.
+
+    Parameters
+    ----------
+    max_value : float
+        Above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clip(1.0).update(np.asarray([3.0, -0.5]), ())[0]
+    array([ 1. , -0.5])
+    """
+    max_value = rate("clip", "max_value", max_value)
+    if not 0 < max_value < math.inf:
+        raise ValueError(f"clip: max_value must be above 0 and finite, got {max_value}")
+
+    def update(grads: Any, state: tuple[()], params: Any = None) -> tuple[Any, tuple[()]]:
+        gs, structure = leaves(grads)
+        return built(structure, each("clip", _bound_leaf, 1, gs, max_value=max_value)[0]), ()
+
+    return Optimizer(lambda params: (), update)
+
+
 def add_decayed_weights(weight_decay: float) -> Optimizer:
     """Add `weight_decay` times the parameter to each gradient: the derivative of an L2 penalty.
 
@@ -155,6 +180,10 @@ def _add_leaf(x: Any, y: Any, *, xp: Any) -> tuple[Any]:
 
 def _root_leaf(x: Any, *, xp: Any) -> tuple[Any]:
     return (xp.sqrt(x),)
+
+
+def _bound_leaf(g: Any, *, max_value: float, xp: Any) -> tuple[Any]:
+    return (xp.clip(g, -max_value, max_value),)
 
 
 def _clip_leaf(norm: Any, *, max_norm: float, xp: Any) -> tuple[Any]:

@@ -21,9 +21,10 @@ class DataConfig:
     path : Path
         The file of the examples, or of the inputs alone; in a TOML file relative to it.
     format : str, optional
-        ``"npz"``, ``"csv"`` or ``"idx"``; by default by the file's name.
+        ``"npz"``, ``"csv"``, ``"idx"``, ``"npy"`` or ``"parquet"``; by default by the file's name.
     inputs, labels : str or int, optional
-        Arrays of an NPZ file, the label's column of a CSV file, the second file of an IDX pair.
+        Arrays of an NPZ file, the label's column of a CSV or Parquet file, the second file of an IDX or NPY
+        pair.
     header : bool, optional
         Whether the first line of a CSV file names the columns; by default by what it holds.
     delimiter : str, optional
@@ -38,10 +39,15 @@ class DataConfig:
         What is held out otherwise, at random by the seed.
     standardize : str
         ``"features"``, ``"whole"`` or ``"none"``: over what the inputs' mean and scale are taken.
+    stream : bool, optional
+        Whether an NPY or Parquet file is read block by block whenever it is needed; by default where its
+        inputs take more than 256 MB.
+    window_mb : int
+        Memory for the blocks of a stream whose rows are shuffled together.
     """
 
     path: Path
-    format: Literal["npz", "csv", "idx"] | None = None
+    format: Literal["npz", "csv", "idx", "npy", "parquet"] | None = None
     inputs: str | None = None
     labels: str | int | None = None
     header: bool | None = None
@@ -54,6 +60,8 @@ class DataConfig:
     test_fraction: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.2
     validation_fraction: Fraction = 0.1
     standardize: Literal["features", "whole", "none"] = "features"
+    stream: bool | None = None
+    window_mb: Annotated[int, Range(1, 1 << 20)] = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +90,13 @@ class OptimizerConfig:
     ----------
     name : str
     lr : float
+        The learning rate, before the schedule.
     momentum, nesterov, decay, b1, b2, eps, weight_decay : optional
         As for the function of that name in `portagrad.optim`; its default where it is not given.
     clip_norm : float, optional
         The largest norm of all gradients together.
+    clip_value : float, optional
+        The largest size of each element of a gradient, bounded before the norm.
     """
 
     name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lion"] = "adamw"
@@ -98,6 +109,7 @@ class OptimizerConfig:
     eps: Positive | None = None
     weight_decay: NotNegative | None = None
     clip_norm: Positive | None = None
+    clip_value: Positive | None = None
 
 
 # What each optimizer takes besides lr and clip_norm, as in portagrad.optim.
@@ -150,16 +162,33 @@ class LoopConfig:
     Attributes
     ----------
     epochs, batch_size : int
+        Passes over the training examples, and how many examples a step takes.
     compile : bool
         Whether steps run as a compiled plan, or op by op.
     dtype : str
         Of inputs and weights.
+    checkpoint_steps : int, optional
+        Steps from one checkpoint to the next; by default one at the end of an epoch, where the last is ten
+        seconds old or more.
+    patience : int, optional
+        Epochs without an improvement after which the run ends; by default it never ends early.
+    monitor : str
+        ``"loss"`` or ``"accuracy"``, which must improve: of the validation set, or without one of training.
+    min_delta : float
+        Less than this is no improvement.
+    restore_best : bool
+        Whether the run ends with the weights of its best epoch, instead of the last.
     """
 
     epochs: Count = 50
     batch_size: Count = 64
     compile: bool = True
     dtype: Literal["float32", "float64"] = "float32"
+    checkpoint_steps: Count | None = None
+    patience: Count | None = None
+    monitor: Literal["loss", "accuracy"] = "loss"
+    min_delta: NotNegative = 0.0
+    restore_best: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +236,7 @@ def check(config: Config) -> None:
     _check_data(config.data)
     optimizer, schedule = config.optimizer, config.schedule
     for key, value in present(optimizer):
-        taken = ("lr", *OPTIONS[optimizer.name], "clip_norm")
+        taken = ("lr", *OPTIONS[optimizer.name], "clip_norm", "clip_value")
         if value is not None and key not in ("name", *taken):
             raise Fault(f"optimizer.{key}", f"{optimizer.name} takes no {key}; it takes {', '.join(taken)}")
     if optimizer.nesterov and not optimizer.momentum:

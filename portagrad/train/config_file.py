@@ -94,17 +94,18 @@ def dump_config(config: Config) -> str:
     lines, sections = [], []
     for name, value in present(config):
         if dataclasses.is_dataclass(value):
-            sections += [f"\n[{name}]", *(f"{key} = {_toml(inner)}" for key, inner in present(value))]
+            sections += [f"\n[{name}]", *(f"{key} = {toml_value(inner)}" for key, inner in present(value))]
         else:
-            lines.append(f"{name} = {_toml(value)}")
+            lines.append(f"{name} = {toml_value(value)}")
     return "\n".join(lines + sections) + "\n"
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, int | float):
         return repr(value)
     # A JSON string is a TOML string, but for DEL, which TOML wants escaped.

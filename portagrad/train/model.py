@@ -57,9 +57,12 @@ def make_optimizer(config: Config, schedule: Schedule) -> optim.Optimizer:
     options = {name: getattr(settings, name) for name in OPTIONS[settings.name]}
     given = {name: value for name, value in options.items() if value is not None}
     made: optim.Optimizer = getattr(optim, settings.name)(schedule, **given)
+    clips = []
+    if settings.clip_value is not None:
+        clips.append(optim.clip(settings.clip_value))
     if settings.clip_norm is not None:
-        return optim.chain(optim.clip_by_global_norm(settings.clip_norm), made)
-    return made
+        clips.append(optim.clip_by_global_norm(settings.clip_norm))
+    return optim.chain(*clips, made) if clips else made
 
 
 def make_step(optimizer: optim.Optimizer, dropout: float) -> Step:
