@@ -285,7 +285,9 @@ def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
         fit(small)
     *epochs, last = lines(small.output)
     assert [line["epoch"] for line in epochs] == [1, 2] and last["epoch"] == 3
-    assert {path.name for path in small.output.iterdir()} == {"config.toml", "metrics.jsonl", "curves.png"}
+    assert {path.name for path in small.output.iterdir()} == {
+        *("checkpoints", "config.toml", "metrics.jsonl", "curves.png")
+    }
 
 
 def test_the_backward_pass_is_blamed_for_its_own_nans():
