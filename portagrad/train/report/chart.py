@@ -81,7 +81,9 @@ class Axis:
         return f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
-def axis(values: Sequence[float], *, percent: bool = False, may_log: bool = False, whole: bool = False) -> Axis:
+def axis(
+    values: Sequence[float], *, percent: bool = False, may_log: bool = False, whole: bool = False
+) -> Axis:
     """The axis for values: in decades where they span more than one and it may, else in round steps."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 

@@ -131,7 +131,9 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
             inner = [match] if is_run(match) else sorted(filter(is_run, _children(match)), key=_natural)
             found.update(dict.fromkeys(inner))
         if not any(is_run(match) or any(map(is_run, _children(match))) for match in matches):
-            what = missing_file(path) if not path.exists() else f"{path}: no run; its folder has no {MARKS[0]}"
+            what = (
+                missing_file(path) if not path.exists() else f"{path}: no run; its folder has no {MARKS[0]}"
+            )
             raise ConfigError(what)
     return list(found)
 
@@ -168,7 +170,9 @@ def read_run(folder: str | Path) -> Run:
     summary = read("summary.json", _object) or {}
     epochs = tuple(line for line in lines if number(line.get("epoch")) is not None and "error" not in line)
     error = next((str(line["error"]) for line in lines if "error" in line), "")
-    tested = {key: value for line in (summary, *lines) for key, value in line.items() if key.startswith("test_")}
+    tested = {
+        key: value for line in (summary, *lines) for key, value in line.items() if key.startswith("test_")
+    }
     test = {key.removeprefix("test_"): float(x) for key, x in tested.items() if number(x) is not None}
     return Run(
         folder=folder,
@@ -235,7 +239,9 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            shown = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, str) else value
+            shown = (
+                json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, str) else value
+            )
             yield prefix + key, shown
 
 
