@@ -11,7 +11,7 @@ from portagrad.errors import BackendUnavailableError, CheckpointError, ConfigErr
 
 # Exit codes: the run failed; the command, the configuration or the data are wrong; Ctrl-C (128 + SIGINT).
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
-EXTRA = ("typer", "rich", "matplotlib", "safetensors")
+EXTRA = ("typer", "rich", "matplotlib", "safetensors", "jinja2")
 _WRONG_INPUT = (ConfigError, DataError, CheckpointError, BackendUnavailableError)
 
 

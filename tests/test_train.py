@@ -36,8 +36,8 @@ from portagrad.train.prepare import Examples, prepare
 
 DIGITS = "examples/digits.toml"
 FILES = [
-    *("config.toml", "confusion.json", "confusion.png", "curves.png", "inputs.safetensors"),
-    *("metrics.jsonl", "model.safetensors", "summary.json"),
+    *("config.toml", "confusion.json", "confusion.png", "curves.png", "environment.json"),
+    *("inputs.safetensors", "metrics.jsonl", "model.safetensors", "report.html", "summary.json"),
 ]
 
 

@@ -159,12 +159,15 @@ class LoopConfig:
         Whether steps run as a compiled plan, or op by op.
     dtype : str
         Of inputs and weights.
+    tensorboard : bool
+        Whether event files for TensorBoard are written too; they need the extra ``tensorboard``.
     """
 
     epochs: Count = 50
     batch_size: Count = 64
     compile: bool = True
     dtype: Literal["float32", "float64"] = "float32"
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import itertools
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +19,20 @@ import portagrad
 from portagrad import random
 from portagrad.compile.compiled import compile
 from portagrad.device import Device, current_device, device
-from portagrad.errors import ConfigError, NonFiniteError
+from portagrad.errors import ConfigError, Error, NonFiniteError
 from portagrad.train.config import Config
 from portagrad.train.config_file import dump_config
 from portagrad.train.feed import Feed, copied, evaluate, read, settled
 from portagrad.train.model import Step, make_model, make_optimizer, make_schedule, make_step
 from portagrad.train.nonfinite import first_bad_step, is_finite
+from portagrad.train.norms import make_watch, read_norms
 from portagrad.train.prepare import Prepared, prepare
 from portagrad.train.progress import Progress
+from portagrad.train.report import flat, read_run, write_report
+from portagrad.train.report.environment import write_environment
 from portagrad.train.reports import confusion_matrix, write_confusion, write_curves
 from portagrad.train.run_folder import Metrics, fresh_folder, json_line, write_text
+from portagrad.train.tensorboard import TensorBoard, require_tensorboard
 from portagrad.train.weights import count_weights, save_weights
 
 # Steps between two looks at the losses: each look waits for the device, and a fault is found this late.
@@ -81,7 +87,9 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
     Result
         Its folder holds ``config.toml`` (the whole configuration, which repeats the run), ``metrics.jsonl``,
         ``model.safetensors``, ``inputs.safetensors`` (mean and scale of the standardisation),
-        ``curves.png``, ``confusion.png``, ``confusion.json`` and ``summary.json``.
+        ``curves.png``, ``confusion.png``, ``confusion.json``, ``environment.json``, ``summary.json`` and
+        the page ``report.html``, which a run that fails or is stopped leaves too; with
+        ``train.tensorboard`` also TensorBoard's event files, in ``tensorboard``.
 
     Raises
     ------
@@ -101,6 +109,8 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
     True
     """
     _require_extra()
+    if config.train.tensorboard:
+        require_tensorboard()
     where = current_device() if config.device is None else device(config.device)
     _check_dtype(config, where)
     config = dataclasses.replace(config, device=str(where))
@@ -108,15 +118,34 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
     prepared = prepare(config.data, data_key, config.train.dtype)
     run = _Run(config, where, prepared, keys)
     folder = fresh_folder(name, config.output)
-    write_text(folder / "config.toml", dump_config(_repeatable(config)))
+    text = dump_config(_repeatable(config))
+    write_text(folder / "config.toml", text)
+    write_environment(folder, where, prepared.features, prepared.names)
     # The loop looks for NaNs itself, and says more than NumPy's warnings.
     with (
         np.errstate(all="ignore"),
         progress or Progress() as shown,
         Metrics(folder / "metrics.jsonl") as metrics,
+        _reported(folder),
+        contextlib.ExitStack() as stack,
     ):
         shown.note(run.described())
+        if config.train.tensorboard:
+            run.board = stack.enter_context(TensorBoard(folder / "tensorboard"))
+            run.board.start(text, dict(flat(tomllib.loads(text))))
         return run.train(folder, shown, metrics)
+
+
+@contextlib.contextmanager
+def _reported(folder: Path) -> Iterator[None]:
+    """Leave ``report.html`` however the run ends; where it ends badly, that is what is told."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, Error):
+            write_report(read_run(folder))
+        raise
+    write_report(read_run(folder))
 
 
 class _Run:
@@ -134,6 +163,9 @@ class _Run:
         self.state = (optimizer.init(self.model), dropout_key)
         self.feed = Feed(prepared.train, where)
         self.validation = Feed(prepared.validation, where) if prepared.validation is not None else None
+        self.watch = make_watch(config.train.compile)
+        self.sample: tuple[Any, Any] | None = None
+        self.board: TensorBoard | None = None
         self.epochs: list[dict[str, Any]] = []
 
     def described(self) -> str:
@@ -149,7 +181,7 @@ class _Run:
     def train(self, folder: Path, progress: Progress, metrics: Metrics) -> Result:
         """All epochs, then the test."""
         began = time.perf_counter()
-        progress.start(self.config.train.epochs, self.steps)
+        progress.start(self.config.train.epochs, self.steps, len(self.prepared.train))
         for epoch in range(1, self.config.train.epochs + 1):
             try:
                 loss, accuracy = self._epoch(epoch, progress)
@@ -158,6 +190,7 @@ class _Run:
                 if self.epochs:
                     write_curves(folder, self.epochs, None)
                 raise
+            norms, gradients = self.watch(self.model, *self.sample)
             record = {
                 "epoch": epoch,
                 "step": epoch * self.steps,
@@ -165,11 +198,14 @@ class _Run:
                 "train_accuracy": accuracy,
                 **self._validated(),
                 "learning_rate": float(self.schedule(epoch * self.steps - 1)),
+                "norms": read_norms(self.model, norms),
                 "seconds": round(time.perf_counter() - began, 3),
             }
             self.epochs.append(record)
             metrics.write(**record)
             progress.epoch(record)
+            if self.board is not None:
+                self.board.epoch(record, self.model, gradients)
         return self._finish(folder, metrics, time.perf_counter() - began)
 
     def _epoch(self, epoch: int, progress: Progress) -> tuple[float, float]:
@@ -186,12 +222,15 @@ class _Run:
                 self.model, self.state, loss, correct = self.step(self.model, self.state, inputs, labels)
                 self.model, self.state = settled((self.model, self.state), self.where)
                 window.append((loss, correct))
+                self.sample = (inputs, labels) if len(sizes) == 0 else self.sample
                 sizes.append(labels.shape[0])
             losses.append(read([loss for loss, _ in window]))
             right.append(read([correct for _, correct in window]))
             if not np.isfinite(losses[-1]).all() or not is_finite(self.model):
                 raise NonFiniteError(self._explained(epoch, first, before, key))
-            progress.advance(len(window))
+            progress.advance(len(window), float(losses[-1][-1]))
+            if self.board is not None:
+                self.board.steps((epoch - 1) * self.steps + first + 1, losses[-1].tolist())
         loss = np.average(np.concatenate(losses), weights=sizes)
         return float(loss), float(np.concatenate(right).sum() / sum(sizes))
 
@@ -223,6 +262,8 @@ class _Run:
         matrix = confusion_matrix(data.test.labels, predictions, data.classes)
         test = {"test_loss": loss, "test_accuracy": float(np.trace(matrix) / len(data.test))}
         metrics.write(**test)
+        if self.board is not None:
+            self.board.finish(test, len(self.epochs))
         save_weights(folder / "model.safetensors", self.model)
         scaling = data.standardization
         save_weights(folder / "inputs.safetensors", {"mean": scaling.mean, "scale": scaling.scale})
@@ -276,7 +317,9 @@ def _check_dtype(config: Config, where: Device) -> None:
 
 
 def _require_extra() -> None:
-    missing = [name for name in ("matplotlib", "safetensors") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("jinja2", "matplotlib", "safetensors") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise ConfigError(
             f"training needs {' and '.join(missing)}, not installed here: pip install 'portagrad[train]'"

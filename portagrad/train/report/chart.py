@@ -1,4 +1,4 @@
-"""Charts as small inline SVG whose axes' labels are text of the page, so that they keep their size on a phone.
+"""Charts as small inline SVG; their axes' labels are text of the page and keep their size on a phone.
 
 The drawing is stretched over the room there is; strokes do not scale with it, and a point is a stroke of no
 length with round ends. Colours are the page's variables and follow its light and dark.

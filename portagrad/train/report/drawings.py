@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ def drawings(run: Run) -> list[Drawing]:
         return []
     features, outputs = sizes
     widths = [features, *config.model.hidden, outputs]
-    weights = sum(math.prod(pair) for pair in zip(widths, widths[1:], strict=False))
+    weights = sum(math.prod(pair) for pair in itertools.pairwise(widths))
     if weights > _MOST_WEIGHTS:
         return [Drawing("Forward", "", note=f"not drawn: a network of {weights:,} weights")]
     cpu = device("cpu")

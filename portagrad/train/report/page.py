@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,21 @@ def report_html(run: Run) -> str:
 
 def render(template: str, **values: Any) -> str:
     """A template of this package, filled in."""
+    text: str = _templates().get_template(template).render(values)
+    return text
+
+
+@functools.cache
+def _templates() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    templates = Environment(
+    return Environment(
         loader=PackageLoader("portagrad.train.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return templates.get_template(template).render(values)
 
 
 def _context(run: Run) -> dict[str, Any]:

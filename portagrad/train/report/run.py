@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class Run:
 
     def settings(self) -> dict[str, str]:
         """The configuration by dotted key."""
-        return dict(_flat(self.config))
+        return {key: x if isinstance(x, str) else _json(x) for key, x in flat(self.config)}
 
 
 def is_run(folder: Path) -> bool:
@@ -234,15 +234,17 @@ def _table(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested tables by dotted key."""
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
-            shown = (
-                json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, str) else value
-            )
-            yield prefix + key, shown
+            yield prefix + key, value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _children(folder: Path) -> list[Path]:

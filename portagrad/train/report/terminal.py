@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,7 @@ def sparkline(values: Sequence[float | None], width: int = 20) -> str:
     """
     if len(values) > width:
         edges = [round(i * len(values) / width) for i in range(width + 1)]
-        values = [_mean(values[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+        values = [_mean(values[a:b]) for a, b in itertools.pairwise(edges)]
     known = [value for value in values if value is not None]
     if not known:
         return ""
