@@ -164,7 +164,7 @@ class _Run:
         self.feed = Feed(prepared.train, where)
         self.validation = Feed(prepared.validation, where) if prepared.validation is not None else None
         self.watch = make_watch(config.train.compile)
-        self.sample: tuple[Any, Any] | None = None
+        self.sample: tuple[Any, Any] = (None, None)
         self.board: TensorBoard | None = None
         self.epochs: list[dict[str, Any]] = []
 
@@ -212,7 +212,8 @@ class _Run:
         """One pass over the training examples: mean loss and accuracy on the way."""
         key = random.fold_in(self.order_key, epoch)
         batches = self._batches(key)
-        losses, right, sizes = [], [], []
+        losses, right = [], []
+        sizes: list[int] = []
         for first in range(0, self.steps, _WINDOW):
             before = (
                 copied((self.model, self.state)) if self.config.train.compile else (self.model, self.state)
@@ -222,7 +223,7 @@ class _Run:
                 self.model, self.state, loss, correct = self.step(self.model, self.state, inputs, labels)
                 self.model, self.state = settled((self.model, self.state), self.where)
                 window.append((loss, correct))
-                self.sample = (inputs, labels) if len(sizes) == 0 else self.sample
+                self.sample = (inputs, labels) if not sizes else self.sample
                 sizes.append(labels.shape[0])
             losses.append(read([loss for loss, _ in window]))
             right.append(read([correct for _, correct in window]))

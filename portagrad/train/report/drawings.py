@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import portagrad as pg
 from portagrad import nn, random
 from portagrad.compile.drawing import svg
 from portagrad.device import device
@@ -18,6 +17,8 @@ from portagrad.train.config import Config
 from portagrad.train.model import make_model
 from portagrad.train.report.run import Run, number
 from portagrad.train.schema import Fault, build
+from portagrad.transforms.gradient import value_and_grad
+from portagrad.transforms.graph import graph
 
 # A larger figure is no longer read; and no folder that is shown may ask for more memory than this of weights.
 _MOST_EQUATIONS = 64
@@ -59,9 +60,9 @@ def drawings(run: Run) -> list[Drawing]:
     def loss(model: Any, x: Any, y: Any) -> Any:
         return nn.cross_entropy(model(x), y)
 
-    made = [_drawing("Forward pass", pg.graph(forward, model, x).improved())]
+    made = [_drawing("Forward pass", graph(forward, model, x).improved())]
     if run.predictions is None:
-        step = pg.graph(pg.value_and_grad(loss), model, x, labels).improved()
+        step = graph(value_and_grad(loss), model, x, labels).improved()
         made.append(_drawing("Training step: the loss and its gradient", step))
     return made
 

@@ -224,7 +224,8 @@ def _first_and_last(values: Sequence[float | None]) -> tuple[str, str]:
 
 
 def _environment(run: Run) -> list[tuple[str, str]]:
-    found = {**{k: run.summary[k] for k in ("device", "versions") if k in run.summary}, **run.environment}
+    found: dict[str, Any] = {key: run.summary[key] for key in ("device", "versions") if key in run.summary}
+    found.update(run.environment)
     rows: list[tuple[str, str]] = []
     for key, value in found.items():
         if key in ("classes", "features", "outputs") or value is None:
