@@ -67,8 +67,12 @@ def _root(typer: Any) -> Any:
 def _train(typer: Any) -> Any:
     def train(
         config: Annotated[
-            Path, typer.Argument(help="The run's configuration, a TOML file.", show_default=False)
-        ],
+            Path | None, typer.Argument(help="The run's configuration, a TOML file.", show_default=False)
+        ] = None,
+        resume: Annotated[
+            Path | None,
+            typer.Option(metavar="RUN", help="Go on with the run in this folder, from its last checkpoint."),
+        ] = None,
         device: Annotated[
             str | None, typer.Option(help="Where to train: cpu, cuda:0, torch:cuda:0, jax, auto, ...")
         ] = None,
@@ -89,14 +93,25 @@ def _train(typer: Any) -> Any:
         """Train a classifier as a TOML file describes it.
 
         Reads NPZ, CSV and IDX data, checks everything before it starts, and leaves the weights, metrics,
-        plots and a summary in the run's folder.
+        plots and a summary in the run's folder. Ctrl-C and SIGTERM finish the batch and save first, with the
+        exit codes 130 and 143.
         """
         with _errors_as_lines(typer, debug):
-            from portagrad.train import best_progress, fit, load_config
+            from portagrad import train
 
             given = [*(settings or ()), *([] if compile else ["train.compile=false"])]
-            whole = load_config(config, given, device=device, output=output)
-            print(fit(whole, name=config.stem, progress=best_progress()))
+            shown = train.best_progress()
+            if (config is None) == (resume is None):
+                raise ConfigError(
+                    "give either a configuration or --resume RUN, such as --resume runs/digits-1"
+                )
+            if resume is not None:
+                if output is not None:
+                    raise ConfigError("--output: a run that goes on stays in its folder; leave it out")
+                print(train.resume(resume, given, device=device, progress=shown))
+            elif config is not None:
+                whole = train.load_config(config, given, device=device, output=output)
+                print(train.fit(whole, name=config.stem, progress=shown))
 
     return train
 

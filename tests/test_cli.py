@@ -59,8 +59,8 @@ def test_train_prints_an_epoch_a_line_and_the_test_accuracy(folder):
     assert [line.split("  ")[0] for line in lines[1:3]] == ["epoch 1/2", "epoch 2/2"]
     assert re.fullmatch(r"test accuracy \d+\.\d\d% \(\d+ of 48\), loss \d\.\d{4}", lines[3])
     assert lines[4] == (
-        "runs/small-1: config.toml, confusion.json, confusion.png, curves.png, inputs.safetensors, "
-        "metrics.jsonl, model.safetensors, summary.json"
+        "runs/small-1: best.safetensors, checkpoints, config.toml, confusion.json, confusion.png, "
+        "curves.png, metrics.jsonl, model.safetensors, summary.json"
     )
     assert run("train", "small.toml")[1].splitlines()[4].startswith("runs/small-2: ")
 
@@ -146,7 +146,7 @@ def test_a_nan_is_one_line_and_code_1(folder):
     assert err.startswith(
         "portagrad: the loss or a weight is no longer finite at step 2 (epoch 1): linear made "
     )
-    assert sorted(os.listdir("runs/small-1")) == ["config.toml", "metrics.jsonl"]
+    assert sorted(os.listdir("runs/small-1")) == ["checkpoints", "config.toml", "metrics.jsonl"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(folder):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from portagrad import nn, random
 from portagrad.errors import ConfigError
 from portagrad.train import (
     BarProgress,
@@ -20,9 +19,9 @@ from portagrad.train import (
     ModelConfig,
     OptimizerConfig,
     fit,
-    load_weights,
+    load_model,
 )
-from portagrad.train import loop as loop_module
+from portagrad.train import run as run_module
 from portagrad.train.report import find_runs, read_run, report_html, write_report
 from portagrad.train.report.chart import Line, axis, line_chart
 from portagrad.train.report.comparison import compare, comparison_csv, write_comparison
@@ -381,9 +380,7 @@ def test_norms_are_those_of_the_weights_and_of_the_gradient(runs):
     run = read_run(runs / "digits-1")
     weights = run.norms("weights")
     assert list(weights) == [f"layers.{i}.{part}" for i in range(3) for part in ("weight", "bias")]
-    model = load_weights(
-        run.folder / "model.safetensors", nn.MLP.init(random.key(0), [64, 16, 16, 10], device="cpu")
-    )
+    model = load_model(run.folder / "model.safetensors").model
     for i, layer in enumerate(model.layers):
         assert weights[f"layers.{i}.weight"][-1] == pytest.approx(np.linalg.norm(layer.weight), rel=1e-5)
     assert all(value > 0 for values in run.norms("gradients").values() for value in values)
@@ -394,7 +391,7 @@ def test_a_run_that_is_stopped_leaves_its_report(runs, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop_module, "confusion_matrix", stop)
+    monkeypatch.setattr(run_module, "confusion_matrix", stop)
     config = Config(
         data=DataConfig(path=runs / "digits.npz"),
         train=LoopConfig(epochs=1, batch_size=100, compile=False),

@@ -24,10 +24,11 @@ from portagrad.train import (
     ScheduleConfig,
     fit,
     load_config,
-    load_weights,
+    load_model,
 )
 from portagrad.train import feed as feed_module
-from portagrad.train import loop as loop_module
+from portagrad.train import run as run_module
+from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import OPTIONS
 from portagrad.train.feed import Feed, evaluate
 from portagrad.train.model import make_schedule, make_step
@@ -36,8 +37,8 @@ from portagrad.train.prepare import Examples, prepare
 
 DIGITS = "examples/digits.toml"
 FILES = [
-    *("config.toml", "confusion.json", "confusion.png", "curves.png", "environment.json"),
-    *("inputs.safetensors", "metrics.jsonl", "model.safetensors", "report.html", "summary.json"),
+    *("best.safetensors", "checkpoints", "config.toml", "confusion.json", "confusion.png", "curves.png"),
+    *("environment.json", "metrics.jsonl", "model.safetensors", "report.html", "summary.json"),
 ]
 
 
@@ -78,7 +79,7 @@ def test_the_digits_are_learned_and_the_run_leaves_its_files(tmp_path):
     written = json.loads((result.folder / "confusion.json").read_text())
     assert written["counts"] == result.confusion.tolist() and written["names"] == list("0123456789")
     assert json.loads((result.folder / "summary.json").read_text()) == result.summary
-    restored = load_weights(result.folder / "model.safetensors", result.model)
+    restored = load_model(result.folder, device="cpu").model
     test_set = prepare(load_config(DIGITS).data, random.split(random.key(0), 4)[0]).test
     loss, _ = evaluate(restored, Feed(test_set, pg.device("cpu")))
     assert loss == result.test_loss
@@ -268,14 +269,17 @@ def test_a_nan_stops_the_run_and_names_the_op_and_the_step(small):
     assert "x: numpy float64 (48, 16) on cpu, values from 0 to " in text
     assert text.endswith("; try a lower optimizer.lr, or optimizer.clip_norm")
     assert lines(small.output) == [{"epoch": 1, "error": text}]
-    assert sorted(path.name for path in small.output.iterdir()) == ["config.toml", "metrics.jsonl"]
+    assert sorted(path.name for path in small.output.iterdir()) == [
+        *("checkpoints", "config.toml", "metrics.jsonl")
+    ]
+    assert newest_checkpoint(small.output / "checkpoints").facts["batch"] == 0  # from before the fault
 
 
 def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
     """The learning rate explodes at step 10: the second window of the third epoch, two steps each."""
-    monkeypatch.setattr(loop_module, "_WINDOW", 2)
+    monkeypatch.setattr(run_module, "_WINDOW", 2)
     monkeypatch.setattr(
-        loop_module, "make_schedule", lambda config, steps: lambda count: 0.01 + 1e300 * (count >= 10)
+        run_module, "make_schedule", lambda config, steps: lambda count: 0.01 + 1e300 * (count >= 10)
     )
     with pytest.raises(NonFiniteError, match=r"no longer finite at step 1[12] \(epoch 3\): \w+ made "):
         fit(small)

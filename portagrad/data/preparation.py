@@ -126,7 +126,9 @@ class Standardization:
         return scaled
 
 
-def batches(key: random.Key, examples: int, size: int, *, device: Any = "cpu") -> Iterator[Any]:
+def batches(
+    key: random.Key, examples: int, size: int, *, device: Any = "cpu", start: int = 0
+) -> Iterator[Any]:
     """Row numbers of one epoch's batches: a random permutation cut into pieces of `size`.
 
     Parameters
@@ -136,6 +138,8 @@ def batches(key: random.Key, examples: int, size: int, *, device: Any = "cpu") -
     examples, size : int
     device : str or Device
         Where the row numbers are; the host by default.
+    start : int
+        The first batch that is wanted; the order is that of the whole epoch.
 
     Examples
     --------
@@ -144,5 +148,5 @@ def batches(key: random.Key, examples: int, size: int, *, device: Any = "cpu") -
     [4, 4, 2]
     """
     order = random.permutation(key, examples, device=device)
-    for start in range(0, examples, size):
-        yield order[start : min(start + size, examples)]  # the standard leaves slices beyond the end open
+    for first in range(start * size, examples, size):
+        yield order[first : min(first + size, examples)]  # the standard leaves slices beyond the end open

@@ -161,6 +161,17 @@ class LoopConfig:
         Of inputs and weights.
     tensorboard : bool
         Whether event files for TensorBoard are written too; they need the extra ``tensorboard``.
+    checkpoint_steps : int, optional
+        Steps from one checkpoint to the next; by default one at the end of an epoch, where the last is ten
+        seconds old or more.
+    patience : int, optional
+        Epochs without an improvement after which the run ends; by default it never ends early.
+    monitor : str
+        ``"loss"`` or ``"accuracy"``, which must improve: of the validation set, or without one of training.
+    min_delta : float
+        Less than this is no improvement.
+    restore_best : bool
+        Whether the run ends with the weights of its best epoch, instead of the last.
     """
 
     epochs: Count = 50
@@ -168,6 +179,11 @@ class LoopConfig:
     compile: bool = True
     dtype: Literal["float32", "float64"] = "float32"
     tensorboard: bool = False
+    checkpoint_steps: Count | None = None
+    patience: Count | None = None
+    monitor: Literal["loss", "accuracy"] = "loss"
+    min_delta: NotNegative = 0.0
+    restore_best: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

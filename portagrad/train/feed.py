@@ -18,7 +18,7 @@ from portagrad.namespace import asarray, function
 from portagrad.train.prepare import Examples
 from portagrad.transforms.tree import flatten, tree_map, unflatten
 
-_argmax, _stack = map(function, ("argmax", "stack"))
+_softmax, _stack = map(function, ("softmax", "stack"))
 # Enough rows that calls cost little beside the arithmetic, few enough for any device.
 _ROWS = 4096
 
@@ -57,9 +57,10 @@ class Feed:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def batches(self, key: random.Key, size: int) -> Iterator[tuple[Any, Any]]:
-        """One epoch: the examples in the random order of `key`, in batches of `size`."""
-        for rows in batches(key, len(self), size, device=self._where if self.resident else "cpu"):
+    def batches(self, key: random.Key, size: int, start: int = 0) -> Iterator[tuple[Any, Any]]:
+        """One epoch from the batch `start` on: the examples in the random order of `key`."""
+        where = self._where if self.resident else "cpu"
+        for rows in batches(key, len(self), size, device=where, start=start):
             if self.resident:
                 with self._guard():
                     inputs = self._take(self._inputs, rows, axis=0)
@@ -89,21 +90,21 @@ def on_host(x: Any) -> np.ndarray[Any, Any]:
 
 
 def evaluate(model: Any, feed: Feed) -> tuple[float, np.ndarray[Any, Any]]:
-    """Mean cross-entropy of a model on examples, and the class it gives each.
+    """Mean cross-entropy of a model on examples, and the probabilities that it gives each.
 
     Returns
     -------
     loss : float
-    predictions : array of int64, shape (examples,)
+    probabilities : array of float64, shape (examples, classes)
     """
-    losses, predictions, sizes = [], [], []
+    losses, probabilities, sizes = [], [], []
     for inputs, labels in feed.all():
         logits = model(inputs)
         losses.append(nn.cross_entropy(logits, labels))
-        predictions.append(_argmax(logits, axis=-1))
+        probabilities.append(_softmax(logits, axis=-1))
         sizes.append(labels.shape[0])
     loss = np.average(read(losses), weights=sizes)
-    return float(loss), np.concatenate([on_host(part) for part in predictions]).astype(np.int64)
+    return float(loss), np.concatenate([on_host(part) for part in probabilities]).astype(np.float64)
 
 
 def read(scalars: list[Any]) -> np.ndarray[Any, Any]:

@@ -23,7 +23,7 @@ class Progress:
         """Training begins: so many epochs of so many steps, which see so many examples."""
 
     def advance(self, steps: int, loss: float | None = None) -> None:
-        """So many more steps are done, the last of them with this loss."""
+        """So many more steps are done, the last with this loss; without one, before the run went on."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is done; `record` is its line of ``metrics.jsonl``."""
@@ -81,7 +81,7 @@ class BarProgress(Progress):
     def __init__(self, console: Any = None) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self._steps, self._each = 1, 0.0
+        self._steps, self._each, self._before = 1, 0.0, 0
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=24),
@@ -103,11 +103,15 @@ class BarProgress(Progress):
         task = self._bar.tasks[self._task]
         seconds = task.elapsed or 0.0
         done = task.completed + steps
+        if loss is None:  # steps that were taken before this run went on
+            self._before += steps
         self._bar.update(
             self._task,
             advance=steps,
             epoch=min(int(done // self._steps) + 1, task.fields["epochs"]),
-            rate=f"{_thousands(done * self._each / seconds)} examples/s" if seconds and self._each else "",
+            rate=f"{_thousands((done - self._before) * self._each / seconds)} examples/s"
+            if seconds and self._each
+            else "",
             loss="" if loss is None else f"loss {loss:.4f}",
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -83,10 +83,14 @@ def _finite(value: Any) -> Any:
 
 
 class Metrics:
-    """A file of JSON lines; each is on the disk's side of the process when `write` returns."""
+    """A file of JSON lines; each is on the disk's side of the process when `write` returns.
 
-    def __init__(self, path: Path) -> None:
-        self._file: IO[str] = path.open("x", encoding="utf-8")
+    It begins with the `records` that a run has already, and with nothing that was written after them.
+    """
+
+    def __init__(self, path: Path, records: Sequence[Mapping[str, Any]] = ()) -> None:
+        write_text(path, "".join(json_line(record) + "\n" for record in records))
+        self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def write(self, **record: Any) -> None:
         """Append one line."""

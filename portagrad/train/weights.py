@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,15 +64,39 @@ def save_weights(path: str | Path, tree: Any, *, metadata: Mapping[str, str] | N
     CheckpointError
         If the tree holds something that is no array, or the file cannot be written.
     """
-    from safetensors.numpy import save
-
-    arrays = {name: np.asarray(_on_host(name, leaf), order="C") for name, leaf in named_leaves(tree).items()}
+    body = encoded(named_leaves(tree), metadata)
     path = Path(path)
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(save(arrays, metadata={**(metadata or {}), "sha256": _digest(arrays)}))
+            temporary.write_bytes(body)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def encoded(leaves: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Arrays by name as the bytes of a safetensors file, with their SHA-256 sum in its metadata.
+
+    Raises
+    ------
+    CheckpointError
+        If one is no array.
+    """
+    from safetensors.numpy import save
+
+    arrays = {name: np.asarray(_on_host(name, leaf), order="C") for name, leaf in leaves.items()}
+    body: bytes = save(arrays, metadata={**(metadata or {}), "sha256": _digest(arrays)})
+    # The library writes the metadata in an order of chance; the same arrays shall be the same bytes.
+    size = int.from_bytes(body[:8], "little")
+    header = json.dumps(json.loads(body[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + body[8 + size :]
+
+
+def structured(like: _Tree, leaves: list[Any]) -> _Tree:
+    """Leaves, in the order of `named_leaves`, in the structure of another pytree."""
+    structure = optree.tree_structure(like, namespace=_NAMESPACE)  # type: ignore[arg-type]
+    tree: _Tree = optree.tree_unflatten(structure, leaves)  # type: ignore[assignment]
+    return tree
 
 
 def load_weights(path: str | Path, like: _Tree) -> _Tree:
@@ -121,9 +146,7 @@ def load_weights(path: str | Path, like: _Tree) -> _Tree:
             )
         loaded.append(transfer(array, device_of(leaf)))
     checked_sum(path, arrays, metadata)
-    structure = optree.tree_structure(like, namespace=_NAMESPACE)  # type: ignore[arg-type]
-    tree: _Tree = optree.tree_unflatten(structure, loaded)  # type: ignore[assignment]
-    return tree
+    return structured(like, loaded)
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:

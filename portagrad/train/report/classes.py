@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from portagrad.train.metrics import f1, precision_recall
-from portagrad.train.report.run import Confusion
+from portagrad.train.report.record import Confusion
 
 # Up to so many classes a cell has room for its number; beyond, cells are squares of colour.
 MOST_NUMBERS = 25

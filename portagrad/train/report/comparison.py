@@ -10,7 +10,7 @@ from pathlib import Path
 
 from portagrad.train.report.chart import Chart, Line, line_chart
 from portagrad.train.report.page import duration, percent, render, said
-from portagrad.train.report.run import Run, number
+from portagrad.train.report.record import RunRecord, number
 from portagrad.train.run_folder import write_text
 
 _LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "log_loss")
@@ -21,14 +21,14 @@ _TONES = 8
 class Comparison:
     """A row per run; `best` holds the columns in which a row has the best value of all."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     best: tuple[frozenset[int], ...]
     settings: tuple[str, ...]
 
 
-def compare(runs: Sequence[Run]) -> Comparison:
+def compare(runs: Sequence[RunRecord]) -> Comparison:
     """Put runs side by side, in the order given."""
     tables = [run.settings() for run in runs]
     keys = dict.fromkeys(key for table in tables for key in table)
@@ -82,14 +82,14 @@ def write_comparison(compared: Comparison, path: Path) -> None:
     write_text(path, comparison_csv(compared) if as_csv else comparison_html(compared))
 
 
-def _measured(run: Run, split: str, name: str) -> float | None:
+def _measured(run: RunRecord, split: str, name: str) -> float | None:
     """A measure of the test, or of validation in the best epoch."""
     if split == "test":
         return run.test.get(name)
     return number((run.best() or {}).get(f"{split}_{name}"))
 
 
-def _charts(runs: Sequence[Run]) -> list[Chart]:
+def _charts(runs: Sequence[RunRecord]) -> list[Chart]:
     scores = list(dict.fromkeys(run.score for run in runs if run.score))
     made = []
     for split in ("validation", "train"):

@@ -15,7 +15,7 @@ from portagrad.compile.drawing import svg
 from portagrad.device import device
 from portagrad.train.config import Config
 from portagrad.train.model import make_model
-from portagrad.train.report.run import Run, number
+from portagrad.train.report.record import RunRecord, number
 from portagrad.train.schema import Fault, build
 from portagrad.transforms.gradient import value_and_grad
 from portagrad.transforms.graph import graph
@@ -35,7 +35,7 @@ class Drawing:
     note: str = ""
 
 
-def drawings(run: Run) -> list[Drawing]:
+def drawings(run: RunRecord) -> list[Drawing]:
     """The forward pass, and the loss with its gradient; empty where the run's sizes are not known."""
     sizes = _sizes(run)
     if sizes is None:
@@ -80,7 +80,7 @@ def _drawing(title: str, shown: Any) -> Drawing:
     return Drawing(title, described, source=f"data:image/svg+xml;base64,{encoded}")
 
 
-def _sizes(run: Run) -> tuple[int, int] | None:
+def _sizes(run: RunRecord) -> tuple[int, int] | None:
     """How many features the inputs have, and how many numbers the model gives."""
     for record in (run.environment, run.summary):
         features, names = number(record.get("features")), record.get("classes")

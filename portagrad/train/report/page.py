@@ -14,7 +14,7 @@ from portagrad.errors import Error
 from portagrad.train.report.chart import Chart, Line, line_chart, scatter_chart
 from portagrad.train.report.classes import classes
 from portagrad.train.report.drawings import Drawing, drawings
-from portagrad.train.report.run import Predictions, Run, number
+from portagrad.train.report.record import Predictions, RunRecord, number
 from portagrad.train.run_folder import write_text
 
 # Epochs and points beyond so many make a page slow and no curve clearer.
@@ -23,7 +23,7 @@ _MOST_POINTS = 2000
 _TONES = 8
 
 
-def write_report(run: Run, path: Path | None = None) -> Path:
+def write_report(run: RunRecord, path: Path | None = None) -> Path:
     """Write the page of a run, by default as ``report.html`` in its folder.
 
     Returns
@@ -36,7 +36,7 @@ def write_report(run: Run, path: Path | None = None) -> Path:
     return path
 
 
-def report_html(run: Run) -> str:
+def report_html(run: RunRecord) -> str:
     """The page of a run as text; it asks for nothing from any network, and escapes all it is given."""
     return render("report.html", **_context(run))
 
@@ -60,7 +60,7 @@ def _templates() -> Any:
     )
 
 
-def _context(run: Run) -> dict[str, Any]:
+def _context(run: RunRecord) -> dict[str, Any]:
     return {
         "run": run,
         "tiles": _tiles(run),
@@ -100,7 +100,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _tiles(run: Run) -> list[tuple[str, str, str]]:
+def _tiles(run: RunRecord) -> list[tuple[str, str, str]]:
     """The numbers that are looked for first: label, value, remark."""
     made = []
     if run.score and run.score in run.test:
@@ -128,12 +128,12 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
     return made
 
 
-def _seconds(run: Run) -> float | None:
+def _seconds(run: RunRecord) -> float | None:
     last = run.epochs[-1] if run.epochs else {}
     return number(run.summary.get("seconds")) or number(last.get("seconds"))
 
 
-def curves(run: Run) -> list[Chart]:
+def curves(run: RunRecord) -> list[Chart]:
     """Loss, score and learning rate over the epochs."""
     numbers = [float(record["epoch"]) for record in run.epochs]
 
@@ -152,7 +152,7 @@ def curves(run: Run) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def _history(run: Run) -> dict[str, Any]:
+def _history(run: RunRecord) -> dict[str, Any]:
     """The curves as a table."""
     keys = list(dict.fromkeys(k for r in run.epochs for k, value in r.items() if number(value) is not None))
     step = -(-len(run.epochs) // _MOST_ROWS) or 1
@@ -197,14 +197,14 @@ def _fit(predictions: Predictions) -> list[Chart]:
     ]
 
 
-def _drawn(run: Run) -> list[Drawing]:
+def _drawn(run: RunRecord) -> list[Drawing]:
     # A page without its drawing is better than none: what is drawn comes from files that may be anything.
     with contextlib.suppress(Error, ValueError, TypeError, MemoryError):
         return drawings(run)
     return []
 
 
-def _norm_charts(run: Run) -> dict[str, Any]:
+def _norm_charts(run: RunRecord) -> dict[str, Any]:
     numbers = [float(record["epoch"]) for record in run.epochs]
     charts, rows = [], []
     for kind, title in (("gradients", "Norm of the gradient"), ("weights", "Norm of the weights")):
@@ -223,7 +223,7 @@ def _first_and_last(values: Sequence[float | None]) -> tuple[str, str]:
     return (said(known[0]), said(known[-1])) if known else ("–", "–")
 
 
-def _environment(run: Run) -> list[tuple[str, str]]:
+def _environment(run: RunRecord) -> list[tuple[str, str]]:
     found: dict[str, Any] = {key: run.summary[key] for key in ("device", "versions") if key in run.summary}
     found.update(run.environment)
     rows: list[tuple[str, str]] = []

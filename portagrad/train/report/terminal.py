@@ -9,7 +9,7 @@ from typing import Any
 
 from portagrad.train.report.comparison import Comparison
 from portagrad.train.report.page import duration, said
-from portagrad.train.report.run import Run, number
+from portagrad.train.report.record import RunRecord, number
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MOST_COLUMNS = 4
@@ -39,7 +39,7 @@ def sparkline(values: Sequence[float | None], width: int = 20) -> str:
     return "".join(" " if x is None else _BLOCKS[min(7, int((x - low) / span * 8))] for x in values)
 
 
-def print_run(run: Run, console: Any = None) -> None:
+def print_run(run: RunRecord, console: Any = None) -> None:
     """Print a run: how it ended, its results, its curves, its configuration."""
     from rich.console import Console
     from rich.text import Text
@@ -91,14 +91,14 @@ def print_comparison(compared: Comparison, console: Any = None) -> None:
         _print_faults(console, run, f"{run.name}: ")
 
 
-def _print_faults(console: Any, run: Run, prefix: str) -> None:
+def _print_faults(console: Any, run: RunRecord, prefix: str) -> None:
     from rich.text import Text
 
     for line in [*([run.error] if run.error else []), *run.faults]:
         console.print(Text(f"! {prefix}{line}", style="red"), soft_wrap=True)
 
 
-def _measures(run: Run) -> list[tuple[str, str]]:
+def _measures(run: RunRecord) -> list[tuple[str, str]]:
     names = ["loss", *([run.score] if run.score else [])]
     pairs = [(f"{split}_{name}", f"{label} {name}") for name in names for split, label in _SPLITS]
     return [*pairs, ("learning_rate", "learning rate")]

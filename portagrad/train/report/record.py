@@ -38,7 +38,7 @@ class Predictions:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RunRecord:
     """What is known of a run.
 
     Attributes
@@ -93,7 +93,11 @@ class Run:
         return [number(record.get(key)) for record in self.epochs]
 
     def best(self) -> dict[str, Any] | None:
-        """The epoch of the lowest validation loss, or training loss where nothing is held out."""
+        """The epoch that the run kept, else that of the lowest loss, of validation where there is one."""
+        kept = number(self.summary.get("best_epoch"))
+        for record in self.epochs:
+            if number(record.get("epoch")) == kept:
+                return record
         for key in ("validation_loss", "train_loss"):
             known = [record for record in self.epochs if number(record.get(key)) is not None]
             if known:
@@ -138,7 +142,7 @@ def find_runs(paths: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-def read_run(folder: str | Path) -> Run:
+def read_run(folder: str | Path) -> RunRecord:
     """Read a run's folder; what is damaged in it is left out and told as a fault.
 
     Raises
@@ -174,7 +178,7 @@ def read_run(folder: str | Path) -> Run:
         key: value for line in (summary, *lines) for key, value in line.items() if key.startswith("test_")
     }
     test = {key.removeprefix("test_"): float(x) for key, x in tested.items() if number(x) is not None}
-    return Run(
+    return RunRecord(
         folder=folder,
         status="failed" if error else "finished" if summary else "unfinished",
         config=config,

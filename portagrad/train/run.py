@@ -1,0 +1,341 @@
+"""One run: its model, its data on the device, its epochs, and what it leaves in its folder."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import portagrad
+from portagrad import random
+from portagrad.compile.compiled import compile
+from portagrad.device import Device
+from portagrad.errors import NonFiniteError, OutOfMemoryError
+from portagrad.train.checkpoint import Checkpoint
+from portagrad.train.config import Config
+from portagrad.train.feed import Feed, copied, evaluate, read, settled
+from portagrad.train.metrics import classification
+from portagrad.train.model import Step, make_model, make_optimizer, make_schedule, make_step
+from portagrad.train.nonfinite import first_bad_step, is_finite
+from portagrad.train.norms import make_watch, read_norms
+from portagrad.train.prepare import Examples, Prepared
+from portagrad.train.progress import Progress
+from portagrad.train.reports import confusion_matrix, write_confusion, write_curves
+from portagrad.train.run_folder import Metrics, json_line, write_text
+from portagrad.train.saved_model import Description, TrainedModel, save_model
+from portagrad.train.signals import StopSignals
+from portagrad.train.state import State
+from portagrad.train.tensorboard import TensorBoard
+from portagrad.train.weights import count_weights
+
+CHECKPOINTS = "checkpoints"
+# Steps between two looks at the losses: each look waits for the device, and a fault is found this late.
+_WINDOW = 256
+# Between two checkpoints at the ends of epochs, so that short epochs do not spend their time on writing.
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A run that came to its end.
+
+    Attributes
+    ----------
+    folder : Path
+    model : nn.MLP
+        The trained model, on the run's device.
+    test_loss, test_accuracy : float
+    confusion : array of int64, shape (classes, classes)
+        Test examples by true class (row) and predicted class (column).
+    summary : dict
+        What ``summary.json`` holds.
+    """
+
+    folder: Path
+    model: Any
+    test_loss: float
+    test_accuracy: float
+    confusion: np.ndarray[Any, Any]
+    summary: dict[str, Any]
+
+    def __str__(self) -> str:
+        right, total = int(np.trace(self.confusion)), int(self.confusion.sum())
+        return (
+            f"test accuracy {self.test_accuracy:.2%} ({right} of {total}), loss {self.test_loss:.4f}\n"
+            f"{self.folder}: {', '.join(sorted(path.name for path in self.folder.iterdir()))}"
+        )
+
+
+class Run:
+    """A run, and how far it is.
+
+    Parameters
+    ----------
+    config : Config
+    where : Device
+    prepared : Prepared
+    keys : list of Key
+        For the weights, the order of the examples and dropout.
+    fixed : mapping
+        The settings that may not change where the run goes on.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        where: Device,
+        prepared: Prepared,
+        keys: list[random.Key],
+        fixed: Mapping[str, Any],
+    ) -> None:
+        self.config, self.where, self.prepared = config, where, prepared
+        init_key, self.order_key, dropout_key = keys
+        model = make_model(config, prepared.features, prepared.classes, init_key, where)
+        self.steps = -(-len(prepared.train) // config.train.batch_size)
+        self.schedule = make_schedule(config, self.steps)
+        optimizer = make_optimizer(config, self.schedule)
+        self.eager: Step = make_step(optimizer, config.model.dropout)
+        self.step: Step = compile(self.eager, donate=(0, 1)) if config.train.compile else self.eager
+        self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
+        self.feed = Feed(prepared.train, where)
+        self.validation = Feed(prepared.validation, where) if prepared.validation is not None else None
+        self.watch = make_watch(config.train.compile)
+        self.board: TensorBoard | None = None
+        self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
+        self._about = {"settings": dict(fixed), "data": _fingerprint(prepared.train)}
+        self._saved = time.monotonic()  # when, and after how many steps in all
+        self._saved_step = 0
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Take over the state of a checkpoint."""
+        self.at.load(checkpoint, self.where, self._about)
+        self._saved_step = self._taken
+
+    def described(self) -> str:
+        """One line on what is trained on what."""
+        data = self.prepared
+        weights = count_weights(self.at.model)
+        held = f", {len(data.validation)} validation" if data.validation is not None else ""
+        on = f", from epoch {self.at.epoch}, batch {self.at.batch + 1} on" if self._taken else ""
+        return (
+            f"{len(data.train)} training{held}, {len(data.test)} test examples of {data.features} features "
+            f"in {data.classes} classes; {weights} weights on {self.where}{on}"
+        )
+
+    def train(self, folder: Path, progress: Progress, metrics: Metrics) -> Result:
+        """The epochs that are left, then the test."""
+        at = self.at
+        began = time.perf_counter() - at.seconds
+        progress.start(self.config.train.epochs, self.steps, len(self.prepared.train))
+        if self._taken:
+            progress.advance(self._taken)
+        with StopSignals() as stop:
+            while at.epoch <= self.config.train.epochs and not self._stale():
+                try:
+                    self._epoch(folder, progress, stop)
+                except NonFiniteError as error:
+                    metrics.write(epoch=at.epoch, error=str(error))
+                    if at.records:
+                        write_curves(folder, at.records, None)
+                    raise
+                at.seconds = time.perf_counter() - began
+                if stop.asked:
+                    saved = at.save(folder / CHECKPOINTS, self.steps, self._about)
+                    progress.note(f"stopped at {saved}; portagrad train --resume {folder} goes on from there")
+                    stop.leave()
+                record = self._record()
+                at.records.append(record)
+                at.next_epoch()
+                metrics.write(**record)
+                progress.epoch(record)
+                if self._due(at_end=True):
+                    self._save(folder)
+            self._save(folder)
+            return self._finish(folder, metrics)
+
+    @property
+    def _taken(self) -> int:
+        """Steps that the run has taken."""
+        return (self.at.epoch - 1) * self.steps + self.at.batch
+
+    def _epoch(self, folder: Path, progress: Progress, stop: StopSignals) -> None:
+        """The batches of the epoch that are left, or those until a signal asks to stop."""
+        key = random.fold_in(self.order_key, self.at.epoch)
+        batches = self._batches(key, self.at.batch)
+        while self.at.batch < self.steps and not stop.asked:
+            losses = self._window(batches, key, folder, stop)
+            progress.advance(len(losses), losses[-1])
+            if self.at.batch < self.steps and self._due(at_end=False):
+                self._save(folder)
+
+    def _window(
+        self, batches: Iterator[tuple[Any, Any]], key: random.Key, folder: Path, stop: StopSignals
+    ) -> list[float]:
+        """Steps up to the next look at their losses, which are returned."""
+        at = self.at
+        carried: Any = (at.model, at.optimizer)
+        before = copied(carried) if self.config.train.compile else carried
+        length = min(_WINDOW, self.config.train.checkpoint_steps or _WINDOW)
+        results, sizes = [], []
+        for inputs, labels in itertools.islice(batches, length):
+            try:
+                *carried, loss, correct = self.step(carried[0], carried[1], inputs, labels)
+            except self._out_of_memory as error:
+                raise self._too_large(labels.shape[0], error) from error
+            carried = settled(tuple(carried), self.where)
+            results.append((loss, correct))
+            sizes.append(labels.shape[0])
+            if stop.asked:
+                break
+        losses, hits = (read(list(column)) for column in zip(*results, strict=True))
+        if not np.isfinite(losses).all() or not is_finite(carried[0]):
+            at.model, at.optimizer = before
+            fault = self._explained(before, key)
+            self._save(folder)
+            raise NonFiniteError(fault)
+        at.model, at.optimizer = carried
+        if self.board is not None:
+            self.board.steps(self._taken + 1, losses.tolist())
+        for loss, correct, size in zip(losses.tolist(), hits.tolist(), sizes, strict=True):
+            at.count(loss, int(correct), size)
+        every: list[float] = losses.tolist()
+        return every
+
+    def _batches(self, key: random.Key, start: int) -> Iterator[tuple[Any, Any]]:
+        return self.feed.batches(key, self.config.train.batch_size, start)
+
+    def _too_large(self, size: int, error: BaseException) -> OutOfMemoryError:
+        advice = f"; try train.batch_size = {size // 2}" if size > 1 else ""
+        return OutOfMemoryError(
+            f"{self.where} has no memory left for a step with a batch of {size}{advice}, "
+            f"or a smaller model.hidden ({' '.join(str(error).split())[:200]})"
+        )
+
+    def _explained(self, before: tuple[Any, Any], key: random.Key) -> str:
+        """One line on the step that made a NaN and its op, found by repeating the steps since `before`."""
+        done, op = first_bad_step(self.eager, before, self._batches(key, self.at.batch))
+        cause = op or "a repeat of the steps was finite, so the device does not compute the same twice"
+        return (
+            f"the loss or a weight is no longer finite at step {self._taken + done + 1} "
+            f"(epoch {self.at.epoch}): {cause}; try a lower optimizer.lr, or optimizer.clip_norm"
+        )
+
+    def _due(self, at_end: bool) -> bool:
+        """Whether it is time for a checkpoint, between batches or at the end of an epoch."""
+        every = self.config.train.checkpoint_steps
+        if every is not None:
+            return self._taken - self._saved_step >= every
+        return at_end and time.monotonic() - self._saved >= _SECONDS
+
+    def _save(self, folder: Path) -> None:
+        self.at.save(folder / CHECKPOINTS, self.steps, self._about)
+        self._saved, self._saved_step = time.monotonic(), self._taken
+
+    def _record(self) -> dict[str, Any]:
+        """The line of an epoch; also keeps its weights if they are the best."""
+        at = self.at
+        # The epoch's first batch, so that a run that went on in the middle of an epoch tells the same.
+        batch = next(self._batches(random.fold_in(self.order_key, at.epoch), 0))
+        norms, gradients = self.watch(at.model, *batch)
+        record: dict[str, Any] = {
+            "epoch": at.epoch,
+            "step": at.epoch * self.steps,
+            "train_loss": at.loss / at.seen,
+            "train_accuracy": at.hits / at.seen,
+            **self._validated(),
+            "learning_rate": float(self.schedule(at.epoch * self.steps - 1)),
+            "norms": read_norms(at.model, norms),
+            "seconds": round(at.seconds, 3),
+        }
+        if self.board is not None:
+            self.board.epoch(record, at.model, gradients)
+        monitor = self.config.train.monitor
+        value = record.get(f"validation_{monitor}", record[f"train_{monitor}"])
+        value = -value if monitor == "accuracy" else value
+        if value < at.best_value - self.config.train.min_delta or not at.best_epoch:
+            at.best_epoch, at.best_value, at.best = at.epoch, float(value), copied(at.model)
+        return record
+
+    def _stale(self) -> bool:
+        """Whether too many epochs have passed without an improvement."""
+        patience = self.config.train.patience
+        return patience is not None and self.at.epoch - 1 - self.at.best_epoch >= patience
+
+    def _validated(self) -> dict[str, float]:
+        if self.validation is None:
+            return {}
+        loss, probabilities = evaluate(self.at.model, self.validation)
+        hits = probabilities.argmax(axis=1) == self.validation.examples.labels
+        return {"validation_loss": loss, "validation_accuracy": float(hits.mean())}
+
+    def _finish(self, folder: Path, metrics: Metrics) -> Result:
+        """The test, and the files that only a whole run has."""
+        data, at = self.prepared, self.at
+        model = at.best if self.config.train.restore_best and at.best_epoch else at.model
+        loss, probabilities = evaluate(model, Feed(data.test, self.where))
+        matrix = confusion_matrix(data.test.labels, probabilities.argmax(axis=1), data.classes)
+        test = {"test_loss": loss, "test_accuracy": float(np.trace(matrix) / len(data.test))}
+        metrics.write(**test)
+        if self.board is not None:
+            self.board.finish(test, len(at.records))
+        save_model(folder / "model.safetensors", self._trained(model))
+        if self.validation is not None:
+            save_model(folder / "best.safetensors", self._trained(at.best))
+        write_confusion(folder, matrix, data.names)
+        write_curves(folder, at.records, test)
+        summary = self._summary(test, classification(data.test.labels.astype(np.int64), probabilities))
+        write_text(folder / "summary.json", json_line(summary, indent=2) + "\n")
+        return Result(folder, model, test["test_loss"], test["test_accuracy"], matrix, summary)
+
+    def _trained(self, model: Any) -> TrainedModel:
+        """A model with what it needs beside the weights."""
+        data, config = self.prepared, self.config
+        described = Description(
+            sizes=(data.features, *config.model.hidden, data.classes),
+            activation=config.model.activation,
+            dropout=config.model.dropout,
+            dtype=config.train.dtype,
+            classes=data.names,
+        )
+        return TrainedModel(described, model, data.standardization)
+
+    def _summary(self, test: Mapping[str, float], measures: Mapping[str, Any]) -> dict[str, Any]:
+        data, records, backend = self.prepared, self.at.records, self.where.backend
+        return {
+            **test,
+            **{name: value for name, value in records[-1].items() if name.startswith(("train", "valid"))},
+            "measures": dict(measures),
+            "examples": {
+                "train": len(data.train),
+                "validation": len(data.validation) if data.validation is not None else 0,
+                "test": len(data.test),
+            },
+            "features": data.features,
+            "classes": list(data.names),
+            "weights": count_weights(self.at.model),
+            "epochs": len(records),
+            "best_epoch": self.at.best_epoch,
+            "steps": len(records) * self.steps,
+            "seed": self.config.seed,
+            "device": str(self.where),
+            "seconds": round(self.at.seconds, 3),
+            "versions": {
+                "portagrad": portagrad.__version__,
+                "numpy": np.__version__,
+                backend.name: backend.version,
+            },
+        }
+
+
+def _fingerprint(examples: Examples) -> str:
+    """A checksum of examples and their order, which tells whether a run goes on with the data it had."""
+    total = 0
+    for array in (examples.inputs, examples.labels):
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
+    return f"{len(examples)} {total:08x}"
