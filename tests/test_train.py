@@ -38,7 +38,7 @@ from portagrad.train.prepare import Examples, prepare
 DIGITS = "examples/digits.toml"
 FILES = [
     *("best.safetensors", "checkpoints", "config.toml", "confusion.json", "confusion.png", "curves.png"),
-    *("metrics.jsonl", "model.safetensors", "summary.json"),
+    *("environment.json", "metrics.jsonl", "model.safetensors", "report.html", "summary.json"),
 ]
 
 
