@@ -39,7 +39,7 @@ from portagrad.train.prepare import prepare
 DIGITS = "examples/digits.toml"
 FILES = [
     *("best.safetensors", "checkpoints", "config.toml", "confusion.json", "confusion.png", "curves.png"),
-    *("metrics.jsonl", "model.safetensors", "summary.json"),
+    *("environment.json", "metrics.jsonl", "model.safetensors", "report.html", "summary.json"),
 ]
 
 
@@ -286,7 +286,9 @@ def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
         fit(small)
     *epochs, last = lines(small.output)
     assert [line["epoch"] for line in epochs] == [1, 2] and last["epoch"] == 3
-    assert {path.name for path in small.output.iterdir()} == {"config.toml", "metrics.jsonl", "curves.png"}
+    assert {path.name for path in small.output.iterdir()} == {
+        *("checkpoints", "config.toml", "metrics.jsonl", "curves.png")
+    }
 
 
 def test_the_backward_pass_is_blamed_for_its_own_nans():

@@ -167,6 +167,8 @@ class LoopConfig:
         Whether steps run as a compiled plan, or op by op.
     dtype : str
         Of inputs and weights.
+    tensorboard : bool
+        Whether event files for TensorBoard are written too; they need the extra ``tensorboard``.
     checkpoint_steps : int, optional
         Steps from one checkpoint to the next; by default one at the end of an epoch, where the last is ten
         seconds old or more.
@@ -184,6 +186,7 @@ class LoopConfig:
     batch_size: Count = 64
     compile: bool = True
     dtype: Literal["float32", "float64"] = "float32"
+    tensorboard: bool = False
     checkpoint_steps: Count | None = None
     patience: Count | None = None
     monitor: Literal["loss", "accuracy"] = "loss"
