@@ -218,11 +218,11 @@ def test_progress_is_told_of_everything(small, capsys):
     seen = []
 
     class Recording(Progress):
-        def start(self, epochs, steps):
-            seen.append(("start", epochs, steps))
+        def start(self, epochs, steps, examples):
+            seen.append(("start", epochs, steps, examples))
 
-        def advance(self, steps):
-            seen.append(("advance", steps))
+        def advance(self, steps, loss):
+            seen.append(("advance", steps, loss > 0))
 
         def epoch(self, record):
             seen.append(("epoch", record["epoch"]))
@@ -234,8 +234,8 @@ def test_progress_is_told_of_everything(small, capsys):
     note = "168 training, 24 validation, 48 test examples of 64 features in 10 classes; 1210 weights on cpu"
     assert seen == [
         ("note", note),
-        ("start", 3, 4),
-        *[event for epoch in (1, 2, 3) for event in (("advance", 4), ("epoch", epoch))],
+        ("start", 3, 4, 168),
+        *[event for epoch in (1, 2, 3) for event in (("advance", 4, True), ("epoch", epoch))],
     ]
     assert capsys.readouterr() == ("", "")
 
@@ -270,7 +270,7 @@ def test_a_nan_stops_the_run_and_names_the_op_and_the_step(small):
     assert text.endswith("; try a lower optimizer.lr, or optimizer.clip_norm")
     assert lines(small.output) == [{"epoch": 1, "error": text}]
     assert sorted(path.name for path in small.output.iterdir()) == [
-        *("checkpoints", "config.toml", "metrics.jsonl")
+        *("checkpoints", "config.toml", "environment.json", "metrics.jsonl", "report.html")
     ]
     assert newest_checkpoint(small.output / "checkpoints").facts["batch"] == 0  # from before the fault
 
@@ -285,7 +285,9 @@ def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
         fit(small)
     *epochs, last = lines(small.output)
     assert [line["epoch"] for line in epochs] == [1, 2] and last["epoch"] == 3
-    assert {path.name for path in small.output.iterdir()} == {"config.toml", "metrics.jsonl", "curves.png"}
+    assert sorted(path.name for path in small.output.iterdir()) == [
+        *("checkpoints", "config.toml", "curves.png", "environment.json", "metrics.jsonl", "report.html")
+    ]
 
 
 def test_the_backward_pass_is_blamed_for_its_own_nans():
@@ -322,7 +324,8 @@ def test_faults_come_before_anything_is_written(small, monkeypatch, tmp_path):
     with pytest.raises(ConfigError) as caught:
         fit(small)
     assert str(caught.value) == (
-        "training needs matplotlib and safetensors, not installed here: pip install 'portagrad[train]'"
+        "training needs jinja2 and matplotlib and safetensors, not installed here: "
+        "pip install 'portagrad[train]'"
     )
     assert not (tmp_path / "run").exists()
 
