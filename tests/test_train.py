@@ -218,11 +218,14 @@ def test_progress_is_told_of_everything(small, capsys):
     seen = []
 
     class Recording(Progress):
-        def start(self, epochs, steps, examples):
-            seen.append(("start", epochs, steps, examples))
+        def start(self, epochs, steps):
+            seen.append(("start", epochs, steps))
 
-        def advance(self, steps, loss):
-            seen.append(("advance", steps, loss > 0))
+        def advance(self, steps):
+            seen.append(("advance", steps))
+
+        def seen(self, examples, loss):
+            seen.append(("seen", examples, loss > 0))
 
         def epoch(self, record):
             seen.append(("epoch", record["epoch"]))
@@ -234,8 +237,8 @@ def test_progress_is_told_of_everything(small, capsys):
     note = "168 training, 24 validation, 48 test examples of 64 features in 10 classes; 1210 weights on cpu"
     assert seen == [
         ("note", note),
-        ("start", 3, 4, 168),
-        *[event for epoch in (1, 2, 3) for event in (("advance", 4, True), ("epoch", epoch))],
+        ("start", 3, 4),
+        *[event for epoch in (1, 2, 3) for event in (("seen", 168, True), ("advance", 4), ("epoch", epoch))],
     ]
     assert capsys.readouterr() == ("", "")
 
