@@ -218,7 +218,7 @@ def test_progress_is_told_of_everything(small, capsys):
     seen = []
 
     class Recording(Progress):
-        def start(self, epochs, steps):
+        def start(self, epochs, steps, examples):
             seen.append(("start", epochs, steps))
 
         def advance(self, steps):
