@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from portagrad import random
+from portagrad import nn, random
 from portagrad.device import Device, current_device, device
 from portagrad.errors import ConfigError, Error
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import Config
 from portagrad.train.config_file import dump_config, load_config
+from portagrad.train.find_lr import RangeTest, find_lr
+from portagrad.train.model import make_optimizer
 from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
 from portagrad.train.report import read_run, write_report
@@ -139,6 +141,34 @@ def resume(
         run.go_on_from(checkpoint)
     write_text(saved, dump_config(_repeatable(run.config)))
     return _trained(run, folder, progress)
+
+
+def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 10.0) -> RangeTest:
+    """The range test of `find_lr` on what a configuration describes.
+
+    Parameters
+    ----------
+    config : Config
+    steps : int
+    low, high : float
+        The first and the last learning rate.
+
+    Returns
+    -------
+    RangeTest
+        Its ``suggestion`` is None where the loss never fell.
+    """
+    run = _prepared(config)
+    key = random.fold_in(run.order_key, 1)
+    batches = run.feed.batches(key, config.train.batch_size)
+
+    def loss(model: Any, inputs: Any, labels: Any) -> Any:
+        return nn.cross_entropy(model(inputs), labels)
+
+    def optimizer(rates: Any) -> Any:
+        return make_optimizer(config, rates)
+
+    return find_lr(loss, run.at.model, list(batches), optimizer=optimizer, low=low, high=high, steps=steps)
 
 
 def _prepared(config: Config) -> Run:

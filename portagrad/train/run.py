@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from portagrad.train.metrics import classification
 from portagrad.train.model import Step, make_model, make_optimizer, make_schedule, make_step
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
-from portagrad.train.prepare import Examples, Prepared
+from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
 from portagrad.train.reports import confusion_matrix, write_confusion, write_curves
 from portagrad.train.run_folder import Metrics, json_line, write_text
@@ -108,7 +107,7 @@ class Run:
         self.watch = make_watch(config.train.compile)
         self.board: TensorBoard | None = None
         self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
-        self._about = {"settings": dict(fixed), "data": _fingerprint(prepared.train)}
+        self._about = {"settings": dict(fixed), "data": prepared.train.checksum()}
         self._saved = time.monotonic()  # when, and after how many steps in all
         self._saved_step = 0
 
@@ -333,11 +332,3 @@ class Run:
                 backend.name: backend.version,
             },
         }
-
-
-def _fingerprint(examples: Examples) -> str:
-    """A checksum of examples and their order, which tells whether a run goes on with the data it had."""
-    total = 0
-    for array in (examples.inputs, examples.labels):
-        total = zlib.crc32(np.ascontiguousarray(array).data, total)
-    return f"{len(examples)} {total:08x}"
