@@ -364,9 +364,10 @@ def test_runs_are_compared_by_what_differs(runs):
 def test_the_bar_says_rate_and_loss():
     console = Console(file=io.StringIO(), force_terminal=True, width=160)
     with BarProgress(console) as bar:
-        bar.start(epochs=2, steps=10, examples=640)
-        bar.advance(5, 0.25)
-        bar.advance(5, 0.125)
+        bar.start(epochs=2, steps=10)
+        for loss in (0.25, 0.125):
+            bar.seen(320, loss)
+            bar.advance(5)
         bar.epoch({"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.9})
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     assert re.search(r"epoch 1/2|epoch 2/2", shown) and re.search(r"[\d.]+[kM]? examples/s", shown)
