@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,18 @@ _HEADERS = {
 }
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; what zipfile finds wrong with it, now or when a member is read, becomes a DataError."""
+    with open_data(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            # zipfile raises RuntimeError for an encrypted member, NotImplementedError for an unknown method.
+            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
+
+
 def _names(archive: zipfile.ZipFile) -> list[str]:
     return [name.removesuffix(".npy") for name in archive.namelist()]
 
@@ -50,7 +64,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> Array:
             shape, fortran, dtype = _HEADERS[version](file)
             if min(shape, default=0) < 0:
                 raise ValueError(shape)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, SyntaxError, tokenize.TokenError):  # the last two of NumPy's parser
             raise DataError(f"{where}: not a NumPy array (its NPY header is damaged)") from None
         if dtype.hasobject:
             raise DataError(f"{where}: Python objects, which only pickle could read; store numbers instead")
@@ -86,14 +100,9 @@ def read_npz_arrays(path: str | Path, names: list[str] | None = None) -> dict[st
         is bounded by what the file holds, whatever a header claims.
     """
     path = Path(path)
-    with open_data(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                wanted = _names(archive) if names is None else names
-                return {name: _read_member(path, archive, name) for name in wanted}
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            # zipfile raises RuntimeError for an encrypted member, NotImplementedError for an unknown method.
-            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
+    with _opened(path) as archive:
+        wanted = _names(archive) if names is None else names
+        return {name: _read_member(path, archive, name) for name in wanted}
 
 
 def read_npz(
@@ -134,12 +143,8 @@ def read_npz(
 
 
 def _find_names(path: Path, inputs: str | None, labels: str | None) -> tuple[str, str]:
-    with open_data(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                held = _names(archive)
-        except (zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
+    with _opened(path) as archive:
+        held = _names(archive)
     for usual_inputs, usual_labels in USUAL_NAMES:
         pair = (inputs or usual_inputs, labels or usual_labels)
         if pair[0] in held and pair[1] in held:
