@@ -30,15 +30,16 @@ from portagrad.train import feed as feed_module
 from portagrad.train import run as run_module
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import OPTIONS
+from portagrad.train.examples import InMemory
 from portagrad.train.feed import Feed, evaluate
 from portagrad.train.model import make_schedule, make_step
 from portagrad.train.nonfinite import first_nonfinite
-from portagrad.train.prepare import Examples, prepare
+from portagrad.train.prepare import prepare
 
 DIGITS = "examples/digits.toml"
 FILES = [
     *("best.safetensors", "checkpoints", "config.toml", "confusion.json", "confusion.png", "curves.png"),
-    *("metrics.jsonl", "model.safetensors", "summary.json"),
+    *("environment.json", "metrics.jsonl", "model.safetensors", "report.html", "summary.json"),
 ]
 
 
@@ -218,7 +219,7 @@ def test_progress_is_told_of_everything(small, capsys):
     seen = []
 
     class Recording(Progress):
-        def start(self, epochs, steps):
+        def start(self, epochs, steps, examples):
             seen.append(("start", epochs, steps))
 
         def advance(self, steps):
@@ -285,7 +286,9 @@ def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
         fit(small)
     *epochs, last = lines(small.output)
     assert [line["epoch"] for line in epochs] == [1, 2] and last["epoch"] == 3
-    assert {path.name for path in small.output.iterdir()} == {"config.toml", "metrics.jsonl", "curves.png"}
+    assert {path.name for path in small.output.iterdir()} == {
+        *("checkpoints", "config.toml", "metrics.jsonl", "curves.png")
+    }
 
 
 def test_the_backward_pass_is_blamed_for_its_own_nans():
@@ -390,7 +393,7 @@ def test_inputs_beyond_the_training_dtype_are_a_data_error(tmp_path):
 
 def test_examples_that_do_not_fit_the_device_are_moved_batch_by_batch(monkeypatch):
     rng = np.random.default_rng(0)
-    examples = Examples(rng.random((10, 3)), np.arange(10, dtype=np.int32) % 2)
+    examples = InMemory(rng.random((10, 3)), np.arange(10, dtype=np.int32) % 2)
     here = pg.device("cpu")
     roomy = Feed(examples, here)
     transfer = feed_module.transfer

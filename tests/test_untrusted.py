@@ -1,4 +1,4 @@
-"""Files from strangers: whatever they hold, they are refused in one line or read, and nothing else is done."""
+"""Files from strangers: whatever they hold, they are refused in one line or read, and that is all."""
 
 import ast
 import json

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from portagrad.data.dataset import Array, Dataset, check_inputs, make_dataset
-from portagrad.data.files import nearest, open_data, read_exactly
+from portagrad.data.files import nearest, open_data
+from portagrad.data.npy_file import read_array
 from portagrad.errors import DataError
 
 # Names under which data sets usually store their two arrays, tried in this order when none is given.
@@ -27,10 +24,6 @@ USUAL_NAMES = (
     ("x_train", "y_train"),
     ("X_train", "y_train"),
 )
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 @contextlib.contextmanager
@@ -59,29 +52,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> Array:
         raise DataError(f"{where}: no such array{hint} (the file holds {', '.join(names) or 'none'})")
     member = name + ".npy" if name + ".npy" in archive.namelist() else name
     with archive.open(member) as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = _HEADERS[version](file)
-            if min(shape, default=0) < 0:
-                raise ValueError(shape)
-        except (ValueError, KeyError, SyntaxError, tokenize.TokenError):  # the last two of NumPy's parser
-            raise DataError(f"{where}: not a NumPy array (its NPY header is damaged)") from None
-        if dtype.hasobject:
-            raise DataError(f"{where}: Python objects, which only pickle could read; store numbers instead")
-        expected = math.prod(shape) * dtype.itemsize
-        content = read_exactly(file, expected)
-        if len(content) < expected:
-            raise DataError(
-                f"{where}: truncated; the header says {shape} {dtype}, {expected} bytes, "
-                f"the file holds {len(content)}"
-            )
-        if file.read(1):  # at the end of the member zipfile also checks its sum
-            raise DataError(f"{where}: longer than the {shape} {dtype} its header says")
-    try:
-        array: Array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-    except ValueError:
-        raise DataError(f"{where}: the shape {shape} is impossible for {dtype}") from None
-    return array.astype(dtype.newbyteorder("="), copy=False)
+        return read_array(file, where)
 
 
 def read_npz_arrays(path: str | Path, names: list[str] | None = None) -> dict[str, Array]:

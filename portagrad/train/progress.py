@@ -19,11 +19,11 @@ class Progress:
     ...     progress.epoch({"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.9})
     """
 
-    def start(self, epochs: int, steps: int) -> None:
-        """Training begins: so many epochs of so many steps."""
+    def start(self, epochs: int, steps: int, examples: int = 0) -> None:
+        """Training begins: so many epochs of so many steps, which see so many examples."""
 
-    def advance(self, steps: int) -> None:
-        """So many more steps are done."""
+    def advance(self, steps: int, loss: float | None = None) -> None:
+        """So many more steps are done, the last with this loss; without one, before the run went on."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is done; `record` is its line of ``metrics.jsonl``."""
@@ -60,7 +60,7 @@ class PlainProgress(Progress):
         self._file = file or sys.stdout
         self._epochs = 0
 
-    def start(self, epochs: int, steps: int) -> None:
+    def start(self, epochs: int, steps: int, examples: int = 0) -> None:
         self._epochs = epochs
 
     def epoch(self, record: Mapping[str, Any]) -> None:
@@ -73,35 +73,50 @@ class PlainProgress(Progress):
 
 
 class BarProgress(Progress):
-    """A bar over the whole run, with the last epoch's loss and accuracy beside it."""
+    """A bar over the whole run: the rate, the loss as it goes, the last epoch's scores and the time left.
 
-    def __init__(self) -> None:
+    Its thread draws ten times a second at most, whatever the number of steps.
+    """
+
+    def __init__(self, console: Any = None) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self._steps = 0
+        self._steps, self._each, self._before = 1, 0.0, 0
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[scores]}"),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[loss]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[scores]}"),
+            console=console,
         )
 
-    def start(self, epochs: int, steps: int) -> None:
-        self._steps = steps
-        self._task = self._bar.add_task("", total=epochs * steps, epoch=1, epochs=epochs, scores="")
+    def start(self, epochs: int, steps: int, examples: int = 0) -> None:
+        self._steps, self._each = steps, examples / max(steps, 1)
+        fields: dict[str, Any] = {"epoch": 1, "epochs": epochs, "rate": "", "loss": "", "scores": ""}
+        self._task = self._bar.add_task("", total=epochs * steps, **fields)
 
-    def advance(self, steps: int) -> None:
-        self._bar.update(self._task, advance=steps)
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def advance(self, steps: int, loss: float | None = None) -> None:
+        task = self._bar.tasks[self._task]
+        seconds = task.elapsed or 0.0
+        done = task.completed + steps
+        if loss is None:  # steps that were taken before this run went on
+            self._before += steps
         self._bar.update(
             self._task,
-            completed=record["epoch"] * self._steps,
-            epoch=record["epoch"],
-            scores=_described(record, "  "),
+            advance=steps,
+            epoch=min(int(done // self._steps) + 1, task.fields["epochs"]),
+            rate=f"{_thousands((done - self._before) * self._each / seconds)} examples/s"
+            if seconds and self._each
+            else "",
+            loss="" if loss is None else f"loss {loss:.4f}",
         )
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        self._bar.update(self._task, completed=record["epoch"] * self._steps, scores=_described(record, "  "))
 
     def note(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)
@@ -117,6 +132,10 @@ class BarProgress(Progress):
 def best_progress() -> Progress:
     """The bar where the standard output is a terminal, else the lines."""
     return BarProgress() if sys.stdout.isatty() else PlainProgress()
+
+
+def _thousands(x: float) -> str:
+    return f"{x:.0f}" if x < 1e4 else f"{x / 1e3:.0f}k" if x < 1e6 else f"{x / 1e6:.1f}M"
 
 
 def _described(record: Mapping[str, Any], gap: str) -> str:
