@@ -49,6 +49,8 @@ def _spread(x: Any, value: Any, key: Any) -> tuple[Any, Any]:
     if 0 in target:
         return None, None
     value = da.broadcast_to(da.asarray(value).astype(x.dtype), target)
+    if all(part is not None and (not isinstance(part, slice) or part.step == 1) for part in parts):
+        return _padded(x, value, parts)
     there: Any = True
     axis = 0  # of x
     column = 0  # of value
@@ -68,6 +70,25 @@ def _spread(x: Any, value: Any, key: Any) -> tuple[Any, Any]:
         axis += 1
         column += 1
     return there, value
+
+
+def _padded(x: Any, value: Any, parts: list[Any]) -> tuple[Any, Any]:
+    """`_spread` for runs of neighbours, by zeros around them: no array as long as an axis is in the graph."""
+    there = da.ones(value.shape, dtype=bool, chunks=value.chunks)
+    for axis, part in enumerate(parts):
+        size = x.shape[axis]
+        if not isinstance(part, slice):
+            value, there = da.expand_dims(value, axis), da.expand_dims(there, axis)
+            part = slice(part % size, part % size + 1)
+        value, there = (_between_zeros(a, axis, part.start, size - part.stop) for a in (value, there))
+    return there, value
+
+
+def _between_zeros(x: Any, axis: int, before: int, after: int) -> Any:
+    def zeros(n: int) -> list[Any]:
+        return [da.zeros((*x.shape[:axis], n, *x.shape[axis + 1 :]), dtype=x.dtype)] if n else []
+
+    return da.concatenate([*zeros(before), x, *zeros(after)], axis) if before or after else x
 
 
 def _expanded(x: Any, key: Any) -> list[Any]:

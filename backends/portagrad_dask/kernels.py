@@ -14,6 +14,26 @@ da: Any = dask.array
 xp: Any = array_api_compat.dask.array
 
 
+def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Along the first axis that grows in chunks of Dask's own limit, where Dask makes a single one.
+
+    The cotangent of a sum over a data set is as large as that set, and no chunk of it may be.
+    """
+    if any(n != n for n in shape):
+        raise ValueError(
+            f"broadcast_to: the shape {shape} has an axis of unknown length, unknown to Dask after a "
+            f"selection by values; compute the lengths before, with x.compute_chunk_sizes()"
+        )
+    new = len(shape) - x.ndim
+    if new < 0:
+        raise ValueError(f"broadcast_to: the shape {x.shape} has more axes than {shape}")
+    grown = [i for i, n in enumerate(shape) if i < new or x.shape[i - new] != n]
+    chunks: list[Any] = [(n,) if i in grown else x.chunks[i - new] for i, n in enumerate(shape)]
+    if grown and 0 not in shape:
+        chunks[grown[0]] = "auto"
+    return da.broadcast_to(x, shape, chunks=da.core.normalize_chunks(tuple(chunks), shape, dtype=x.dtype))
+
+
 def can_cast(from_: Any, to: Any) -> bool:
     """NumPy's, which would compute an array to learn its dtype."""
     return bool(numpy.can_cast(from_.dtype if isinstance(from_, da.Array) else from_, to))
@@ -94,6 +114,7 @@ def unique(name: str) -> Callable[..., Any]:
 kernels: Mapping[str, Callable[..., Any]] = {
     **linalg.kernels,
     **special.kernels,
+    "broadcast_to": broadcast_to,
     "can_cast": can_cast,
     "diff": diff,
     "broadcast_shapes": numpy.broadcast_shapes,

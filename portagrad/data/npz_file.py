@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from portagrad.data.dataset import Array, Dataset, check_inputs, make_dataset
@@ -23,6 +24,18 @@ USUAL_NAMES = (
     ("x_train", "y_train"),
     ("X_train", "y_train"),
 )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; what zipfile finds wrong with it, now or when a member is read, becomes a DataError."""
+    with open_data(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            # zipfile raises RuntimeError for an encrypted member, NotImplementedError for an unknown method.
+            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:
@@ -58,14 +71,9 @@ def read_npz_arrays(path: str | Path, names: list[str] | None = None) -> dict[st
         is bounded by what the file holds, whatever a header claims.
     """
     path = Path(path)
-    with open_data(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                wanted = _names(archive) if names is None else names
-                return {name: _read_member(path, archive, name) for name in wanted}
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            # zipfile raises RuntimeError for an encrypted member, NotImplementedError for an unknown method.
-            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
+    with _opened(path) as archive:
+        wanted = _names(archive) if names is None else names
+        return {name: _read_member(path, archive, name) for name in wanted}
 
 
 def read_npz(
@@ -106,12 +114,8 @@ def read_npz(
 
 
 def _find_names(path: Path, inputs: str | None, labels: str | None) -> tuple[str, str]:
-    with open_data(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                held = _names(archive)
-        except (zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
+    with _opened(path) as archive:
+        held = _names(archive)
     for usual_inputs, usual_labels in USUAL_NAMES:
         pair = (inputs or usual_inputs, labels or usual_labels)
         if pair[0] in held and pair[1] in held:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from portagrad.data.files import missing_file, shown
+from portagrad.data.files import is_file, missing_file, shown
 from portagrad.train.schema import Count, Fault, Fraction, NotNegative, Positive, Range
 
 
@@ -253,20 +253,30 @@ def check(config: Config) -> None:
             raise Fault(f"schedule.{key}", f"{schedule.name} takes no {key}; {offer}")
     if schedule.warmup_epochs >= config.train.epochs:
         raise Fault("schedule.warmup_epochs", f"must be below train.epochs, {config.train.epochs}")
-    if config.output is not None and config.output.exists():
-        if not config.output.is_dir():
-            raise Fault("output", f"{config.output} is a file, not a folder")
-        if any(config.output.iterdir()):
-            raise Fault(
-                "output",
-                f"the folder {config.output} is not empty; name a fresh one, or leave output out for a "
-                "numbered folder under runs",
-            )
+    if config.output is not None:
+        _check_output(config.output)
+
+
+def _check_output(output: Path) -> None:
+    if not str(output).isprintable():
+        raise Fault("output", f"{shown(str(output))} is no name of a folder")
+    try:
+        if output.exists() and not output.is_dir():
+            raise Fault("output", f"{output} is a file, not a folder")
+        full = output.exists() and any(output.iterdir())
+    except OSError as error:
+        raise Fault("output", f"{shown(str(output))} cannot be a folder ({error.strerror})") from None
+    if full:
+        raise Fault(
+            "output",
+            f"the folder {output} is not empty; name a fresh one, or leave output out for a "
+            "numbered folder under runs",
+        )
 
 
 def _check_data(data: DataConfig) -> None:
     for key, path in (("path", data.path), ("test_path", data.test_path)):
-        if path is not None and not path.is_file():
+        if path is not None and not is_file(path):
             raise Fault(f"data.{key}", missing_file(path))
     if data.delimiter is not None and len(data.delimiter) != 1:
         raise Fault("data.delimiter", f"expected one character, got {shown(data.delimiter)}")
