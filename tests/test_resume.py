@@ -167,7 +167,8 @@ def test_a_run_moves_between_libraries(folder, xp_device):
     found = resume(folder / "run", device=str(xp_device))
     assert found.summary["device"] == str(xp_device)
     for ours, theirs in zip(lines(whole.folder), lines(found.folder), strict=True):
-        assert theirs == pytest.approx(ours, rel=1e-4)
+        losses = {name: value for name, value in ours.items() if name.endswith("loss")}
+        assert {name: theirs[name] for name in losses} == pytest.approx(losses, rel=1e-4)
 
 
 def test_a_run_goes_on_for_more_epochs_and_only_with_its_own_settings(folder):
