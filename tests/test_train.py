@@ -30,11 +30,10 @@ from portagrad.train import feed as feed_module
 from portagrad.train import run as run_module
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import OPTIONS
-from portagrad.train.examples import InMemory
 from portagrad.train.feed import Feed, evaluate
 from portagrad.train.model import make_schedule, make_step
 from portagrad.train.nonfinite import first_nonfinite
-from portagrad.train.prepare import prepare
+from portagrad.train.prepare import Examples, prepare
 
 DIGITS = "examples/digits.toml"
 FILES = [
@@ -219,11 +218,14 @@ def test_progress_is_told_of_everything(small, capsys):
     seen = []
 
     class Recording(Progress):
-        def start(self, epochs, steps, examples):
+        def start(self, epochs, steps):
             seen.append(("start", epochs, steps))
 
         def advance(self, steps):
             seen.append(("advance", steps))
+
+        def seen(self, examples, loss):
+            seen.append(("seen", examples, loss > 0))
 
         def epoch(self, record):
             seen.append(("epoch", record["epoch"]))
@@ -236,7 +238,7 @@ def test_progress_is_told_of_everything(small, capsys):
     assert seen == [
         ("note", note),
         ("start", 3, 4),
-        *[event for epoch in (1, 2, 3) for event in (("advance", 4), ("epoch", epoch))],
+        *[event for epoch in (1, 2, 3) for event in (("seen", 168, True), ("advance", 4), ("epoch", epoch))],
     ]
     assert capsys.readouterr() == ("", "")
 
@@ -271,7 +273,7 @@ def test_a_nan_stops_the_run_and_names_the_op_and_the_step(small):
     assert text.endswith("; try a lower optimizer.lr, or optimizer.clip_norm")
     assert lines(small.output) == [{"epoch": 1, "error": text}]
     assert sorted(path.name for path in small.output.iterdir()) == [
-        *("checkpoints", "config.toml", "metrics.jsonl")
+        *("checkpoints", "config.toml", "environment.json", "metrics.jsonl", "report.html")
     ]
     assert newest_checkpoint(small.output / "checkpoints").facts["batch"] == 0  # from before the fault
 
@@ -286,9 +288,9 @@ def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
         fit(small)
     *epochs, last = lines(small.output)
     assert [line["epoch"] for line in epochs] == [1, 2] and last["epoch"] == 3
-    assert {path.name for path in small.output.iterdir()} == {
-        *("checkpoints", "config.toml", "metrics.jsonl", "curves.png")
-    }
+    assert sorted(path.name for path in small.output.iterdir()) == [
+        *("checkpoints", "config.toml", "curves.png", "environment.json", "metrics.jsonl", "report.html")
+    ]
 
 
 def test_the_backward_pass_is_blamed_for_its_own_nans():
@@ -325,7 +327,8 @@ def test_faults_come_before_anything_is_written(small, monkeypatch, tmp_path):
     with pytest.raises(ConfigError) as caught:
         fit(small)
     assert str(caught.value) == (
-        "training needs matplotlib and safetensors, not installed here: pip install 'portagrad[train]'"
+        "training needs jinja2 and matplotlib and safetensors, not installed here: "
+        "pip install 'portagrad[train]'"
     )
     assert not (tmp_path / "run").exists()
 
@@ -393,7 +396,7 @@ def test_inputs_beyond_the_training_dtype_are_a_data_error(tmp_path):
 
 def test_examples_that_do_not_fit_the_device_are_moved_batch_by_batch(monkeypatch):
     rng = np.random.default_rng(0)
-    examples = InMemory(rng.random((10, 3)), np.arange(10, dtype=np.int32) % 2)
+    examples = Examples(rng.random((10, 3)), np.arange(10, dtype=np.int32) % 2)
     here = pg.device("cpu")
     roomy = Feed(examples, here)
     transfer = feed_module.transfer

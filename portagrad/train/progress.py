@@ -19,11 +19,14 @@ class Progress:
     ...     progress.epoch({"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.9})
     """
 
-    def start(self, epochs: int, steps: int, examples: int = 0) -> None:
-        """Training begins: so many epochs of so many steps, which see so many examples."""
+    def start(self, epochs: int, steps: int) -> None:
+        """Training begins: so many epochs of so many steps."""
 
-    def advance(self, steps: int, loss: float | None = None) -> None:
-        """So many more steps are done, the last with this loss; without one, before the run went on."""
+    def advance(self, steps: int) -> None:
+        """So many more steps are done."""
+
+    def seen(self, examples: int, loss: float) -> None:
+        """So many more examples were trained on, the last batch of them with this loss."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is done; `record` is its line of ``metrics.jsonl``."""
@@ -60,7 +63,7 @@ class PlainProgress(Progress):
         self._file = file or sys.stdout
         self._epochs = 0
 
-    def start(self, epochs: int, steps: int, examples: int = 0) -> None:
+    def start(self, epochs: int, steps: int) -> None:
         self._epochs = epochs
 
     def epoch(self, record: Mapping[str, Any]) -> None:
@@ -81,7 +84,7 @@ class BarProgress(Progress):
     def __init__(self, console: Any = None) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self._steps, self._each, self._before = 1, 0.0, 0
+        self._steps, self._examples = 1, 0
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=24),
@@ -94,26 +97,21 @@ class BarProgress(Progress):
             console=console,
         )
 
-    def start(self, epochs: int, steps: int, examples: int = 0) -> None:
-        self._steps, self._each = steps, examples / max(steps, 1)
+    def start(self, epochs: int, steps: int) -> None:
+        self._steps = steps
         fields: dict[str, Any] = {"epoch": 1, "epochs": epochs, "rate": "", "loss": "", "scores": ""}
         self._task = self._bar.add_task("", total=epochs * steps, **fields)
 
-    def advance(self, steps: int, loss: float | None = None) -> None:
+    def advance(self, steps: int) -> None:
         task = self._bar.tasks[self._task]
-        seconds = task.elapsed or 0.0
-        done = task.completed + steps
-        if loss is None:  # steps that were taken before this run went on
-            self._before += steps
-        self._bar.update(
-            self._task,
-            advance=steps,
-            epoch=min(int(done // self._steps) + 1, task.fields["epochs"]),
-            rate=f"{_thousands((done - self._before) * self._each / seconds)} examples/s"
-            if seconds and self._each
-            else "",
-            loss="" if loss is None else f"loss {loss:.4f}",
-        )
+        epoch = int(task.completed + steps) // max(self._steps, 1) + 1
+        self._bar.update(self._task, advance=steps, epoch=min(epoch, task.fields["epochs"]))
+
+    def seen(self, examples: int, loss: float) -> None:
+        self._examples += examples
+        seconds = self._bar.tasks[self._task].elapsed
+        rate = f"{_thousands(self._examples / seconds)} examples/s" if seconds else ""
+        self._bar.update(self._task, rate=rate, loss=f"loss {loss:.4f}")
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         self._bar.update(self._task, completed=record["epoch"] * self._steps, scores=_described(record, "  "))

@@ -131,7 +131,7 @@ class Run:
         """The epochs that are left, then the test."""
         at = self.at
         began = time.perf_counter() - at.seconds
-        progress.start(self.config.train.epochs, self.steps, len(self.prepared.train))
+        progress.start(self.config.train.epochs, self.steps)
         if self._taken:
             progress.advance(self._taken)
         with StopSignals() as stop:
@@ -168,8 +168,10 @@ class Run:
         key = random.fold_in(self.order_key, self.at.epoch)
         batches = self._batches(key, self.at.batch)
         while self.at.batch < self.steps and not stop.asked:
+            before = self.at.seen
             losses = self._window(batches, key, folder, stop)
-            progress.advance(len(losses), losses[-1])
+            progress.seen(self.at.seen - before, losses[-1])
+            progress.advance(len(losses))
             if self.at.batch < self.steps and self._due(at_end=False):
                 self._save(folder)
 

@@ -23,6 +23,7 @@ class Classes:
     pairs: list[dict[str, Any]]
     squares: list[dict[str, Any]]
     count: int
+    long: bool  # names that stand upright over their columns
     right: int
     total: int
 
@@ -81,6 +82,7 @@ def classes(confusion: Confusion) -> Classes:
         pairs,
         [] if small else squares,
         len(names),
+        max(map(len, names)) > 4,
         int(np.trace(counts)),
         int(counts.sum()),
     )
