@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class Streamed:
     def features(self) -> int:
         return self.source.features
 
-    @property
+    @functools.cached_property
     def labels(self) -> Array:
         return np.concatenate([self.encode(targets) for _, targets in blocks(self.source)])
 
