@@ -1,8 +1,10 @@
-"""What all tests share: the devices they run on, and JAX with its 64-bit types."""
+"""What all tests share: the devices they run on, JAX with its 64-bit types, and who runs what."""
 
 import importlib.util
 import os
+import re
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -32,6 +34,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
         names = [*DEVICES, *(GPU.values() if _has_cuda() else ())]
         config.option.portagrad_devices = ",".join(names)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n``, one worker for each test function, and one for all of JAX.
+
+    JAX compiles every program once for each process: what one test has compiled, the others find there.
+    """
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFunction(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            function, _, parameters = nodeid.partition("[")
+            return "jax" if "jax" in re.split(r"[-:\]]", parameters) else function
+
+    return ByFunction(config, log)
 
 
 def _has_cuda() -> bool:

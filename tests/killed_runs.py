@@ -1,6 +1,8 @@
 """A run that is killed again and again, in a process of its own.
 
-``killed_runs.py DEVICE FOLDER KILLS SEED SETTING...`` trains what ``FOLDER/small.toml`` describes. A child is forked for each start, after the imports, so that a start costs little. It is killed from outside
+``killed_runs.py DEVICE FOLDER KILLS SEED SETTING...`` trains what ``FOLDER/small.toml`` describes.
+
+A child is forked for each start, after the imports, so that a start costs little. It is killed from outside
 after a random time, or kills itself at a random call of those that make a file or a name last, which are the
 moments within a checkpoint. Prints what happened as JSON.
 """

@@ -60,7 +60,7 @@ def test_train_prints_an_epoch_a_line_and_the_test_accuracy(folder):
     assert re.fullmatch(r"test accuracy \d+\.\d\d% \(\d+ of 48\), loss \d\.\d{4}", lines[3])
     assert lines[4] == (
         "runs/small-1: best.safetensors, checkpoints, config.toml, confusion.json, confusion.png, "
-        "curves.png, metrics.jsonl, model.safetensors, summary.json"
+        "curves.png, environment.json, metrics.jsonl, model.safetensors, report.html, summary.json"
     )
     assert run("train", "small.toml")[1].splitlines()[4].startswith("runs/small-2: ")
 
@@ -146,7 +146,9 @@ def test_a_nan_is_one_line_and_code_1(folder):
     assert err.startswith(
         "portagrad: the loss or a weight is no longer finite at step 2 (epoch 1): linear made "
     )
-    assert sorted(os.listdir("runs/small-1")) == ["checkpoints", "config.toml", "metrics.jsonl"]
+    assert sorted(os.listdir("runs/small-1")) == [
+        *("checkpoints", "config.toml", "environment.json", "metrics.jsonl", "report.html")
+    ]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(folder):

@@ -42,7 +42,17 @@ LATE = {
 """Imports against the order, each inside the function that needs it."""
 
 LIBRARIES = ("cupy", "torch", "jax", "jaxlib", "dask", "array_api_strict")
-OPTIONAL = ("typer", "rich", "matplotlib", "safetensors", "scipy", "graphviz", "onnx")
+OPTIONAL = (
+    "typer",
+    "rich",
+    "matplotlib",
+    "safetensors",
+    "scipy",
+    "graphviz",
+    "onnx",
+    "jinja2",
+    "tensorboard",
+)
 ADAPTER_MAY = ("portagrad.backend", "portagrad.errors")
 ADAPTER_LATE = {"portagrad_numpy": {"numba", "scipy"}, "portagrad_dask": {"scipy"}}
 """Optional companions of a library, imported inside the functions that use them."""

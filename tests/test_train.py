@@ -38,7 +38,7 @@ from portagrad.train.prepare import Examples, prepare
 DIGITS = "examples/digits.toml"
 FILES = [
     *("best.safetensors", "checkpoints", "config.toml", "confusion.json", "confusion.png", "curves.png"),
-    *("metrics.jsonl", "model.safetensors", "summary.json"),
+    *("environment.json", "metrics.jsonl", "model.safetensors", "report.html", "summary.json"),
 ]
 
 
@@ -224,6 +224,9 @@ def test_progress_is_told_of_everything(small, capsys):
         def advance(self, steps):
             seen.append(("advance", steps))
 
+        def seen(self, examples, loss):
+            seen.append(("seen", examples, loss > 0))
+
         def epoch(self, record):
             seen.append(("epoch", record["epoch"]))
 
@@ -235,7 +238,7 @@ def test_progress_is_told_of_everything(small, capsys):
     assert seen == [
         ("note", note),
         ("start", 3, 4),
-        *[event for epoch in (1, 2, 3) for event in (("advance", 4), ("epoch", epoch))],
+        *[event for epoch in (1, 2, 3) for event in (("seen", 168, True), ("advance", 4), ("epoch", epoch))],
     ]
     assert capsys.readouterr() == ("", "")
 
@@ -270,7 +273,7 @@ def test_a_nan_stops_the_run_and_names_the_op_and_the_step(small):
     assert text.endswith("; try a lower optimizer.lr, or optimizer.clip_norm")
     assert lines(small.output) == [{"epoch": 1, "error": text}]
     assert sorted(path.name for path in small.output.iterdir()) == [
-        *("checkpoints", "config.toml", "metrics.jsonl")
+        *("checkpoints", "config.toml", "environment.json", "metrics.jsonl", "report.html")
     ]
     assert newest_checkpoint(small.output / "checkpoints").facts["batch"] == 0  # from before the fault
 
@@ -285,7 +288,9 @@ def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
         fit(small)
     *epochs, last = lines(small.output)
     assert [line["epoch"] for line in epochs] == [1, 2] and last["epoch"] == 3
-    assert {path.name for path in small.output.iterdir()} == {"config.toml", "metrics.jsonl", "curves.png"}
+    assert sorted(path.name for path in small.output.iterdir()) == [
+        *("checkpoints", "config.toml", "curves.png", "environment.json", "metrics.jsonl", "report.html")
+    ]
 
 
 def test_the_backward_pass_is_blamed_for_its_own_nans():
@@ -322,7 +327,8 @@ def test_faults_come_before_anything_is_written(small, monkeypatch, tmp_path):
     with pytest.raises(ConfigError) as caught:
         fit(small)
     assert str(caught.value) == (
-        "training needs matplotlib and safetensors, not installed here: pip install 'portagrad[train]'"
+        "training needs jinja2 and matplotlib and safetensors, not installed here: "
+        "pip install 'portagrad[train]'"
     )
     assert not (tmp_path / "run").exists()
 

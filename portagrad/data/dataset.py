@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,15 +80,22 @@ def check_inputs(inputs: Array, what: str) -> None:
     if 0 in inputs.shape:
         raise DataError(f"{what}: shape {inputs.shape} is empty")
     if inputs.dtype.kind == "f":
-        # One row block at a time, so that the check does not double a large array's memory.
-        block = max(1, (1 << 20) // max(1, inputs[0].size))
-        for start in range(0, len(inputs), block):
-            bad = np.argwhere(~np.isfinite(inputs[start : start + block]))
+        start = 0
+        for block in row_blocks(inputs):
+            bad = np.argwhere(~np.isfinite(block))
             if len(bad):
                 row, *column = bad[0].tolist()
                 where = f"column {column[0]}" if len(column) == 1 else f"position {tuple(column)}"
-                value = inputs[(start + row, *column)]
+                value = block[(row, *column)]
                 raise DataError(f"{what}: row {start + row}, {where} is {value}; every input must be finite")
+            start += len(block)
+
+
+def row_blocks(inputs: Array) -> Iterator[Array]:
+    """The rows of an array some at a time, so that what is made of them does not double its memory."""
+    size = max(1, (1 << 17) // max(1, math.prod(inputs.shape[1:])))
+    for start in range(0, len(inputs), size):
+        yield inputs[start : start + size]
 
 
 def make_dataset(
@@ -130,15 +138,31 @@ def make_dataset(
         raise DataError(f"{what}: labels must have the shape (examples,), got {labels.shape}{one_hot}")
     if len(inputs) != len(labels):
         raise DataError(f"{what}: {len(labels)} labels for {len(inputs)} inputs; each input needs one label")
+    whole, names = classes_of(labels, classes, what=what, at=at, examples=len(labels))
+    return Dataset(inputs, whole, names)
+
+
+def classes_of(
+    labels: Array,
+    classes: int | Sequence[str] | None,
+    *,
+    what: str,
+    at: Callable[[int], str],
+    examples: int,
+) -> tuple[Array, tuple[str, ...]]:
+    """Labels as numbers from 0, and the names of the classes; arguments as for `make_dataset`.
+
+    `labels` may be only those that differ, of so many `examples`.
+    """
     if labels.dtype.kind == "U":
         whole, names = _classes_of_texts(labels, classes, what, at)
     else:
-        whole, names = _classes_of_numbers(labels, classes, at)
+        whole, names = _classes_of_numbers(labels, classes, at, examples)
     if classes is None and (whole == whole[0]).all():
         raise DataError(
             f"{what}: every label is {shown(names[whole[0]])}; a classifier needs at least two classes"
         )
-    return Dataset(inputs, whole, names)
+    return whole, names
 
 
 def _classes_of_texts(
@@ -160,7 +184,7 @@ def _classes_of_texts(
 
 
 def _classes_of_numbers(
-    labels: Array, classes: int | Sequence[str] | None, at: Callable[[int], str]
+    labels: Array, classes: int | Sequence[str] | None, at: Callable[[int], str], examples: int
 ) -> tuple[Array, tuple[str, ...]]:
     if labels.dtype.kind not in "biuf":
         raise DataError(f"{at(0)}: labels must be whole numbers or text, got {labels.dtype}")
@@ -172,9 +196,9 @@ def _classes_of_numbers(
     whole = labels.astype(np.int64)
     if classes is None:
         highest = int(whole.max())
-        if highest >= max(len(whole), 2):
+        if highest >= max(examples, 2):
             raise DataError(
-                f"{at(int(whole.argmax()))}: the label {highest} means more classes than the {len(whole)} "
+                f"{at(int(whole.argmax()))}: the label {highest} means more classes than the {examples} "
                 f"examples; if that is so, set data.classes = {highest + 1}"
             )
         classes = highest + 1

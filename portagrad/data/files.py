@@ -16,6 +16,7 @@ from portagrad.errors import DataError
 # What one read asks for: a header that lies about its size costs at most this much memory.
 _PIECE = 1 << 22
 _SHOWN = 40
+_MOST_PATH = 1000
 
 
 def nearest(word: str, known: list[str]) -> str | None:
@@ -31,13 +32,26 @@ def nearest(word: str, known: list[str]) -> str | None:
     return by_case[matches[0]] if matches else None
 
 
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; what cannot be a path, such as one that is too long, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def missing_file(path: Path) -> str:
     """One line saying that `path` is no file, with the nearest name in its folder or the nearest folder."""
-    if path.is_dir():
-        return f"{path} is a folder, not a file"
+    if not str(path).isprintable() or len(str(path)) > _MOST_PATH:
+        return f"{shown(str(path))}: no such file"
     folder = path.parent
-    if not folder.is_dir():
-        return f"{path}: no such file; there is no folder {folder}"
+    try:
+        if path.is_dir():
+            return f"{path} is a folder, not a file"
+        if not folder.is_dir():
+            return f"{path}: no such file; there is no folder {folder}"
+    except OSError as error:
+        return f"{path}: no such file ({error.strerror})"
     with contextlib.suppress(OSError):
         close = nearest(path.name, [entry.name for entry in folder.iterdir() if entry.is_file()])
         if close is not None:
@@ -62,7 +76,7 @@ def open_data(path: Path) -> Iterator[IO[bytes]]:
 
     Faults of the file system and of the compression that come up while it is open become a DataError.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(missing_file(path))
     try:
         with path.open("rb") as raw:

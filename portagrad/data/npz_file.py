@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from portagrad.data.dataset import Array, Dataset, check_inputs, make_dataset
-from portagrad.data.files import nearest, open_data, read_exactly
+from portagrad.data.files import nearest, open_data
+from portagrad.data.npy_file import read_array
 from portagrad.errors import DataError
 
 # Names under which data sets usually store their two arrays, tried in this order when none is given.
@@ -25,10 +24,18 @@ USUAL_NAMES = (
     ("x_train", "y_train"),
     ("X_train", "y_train"),
 )
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; what zipfile finds wrong with it, now or when a member is read, becomes a DataError."""
+    with open_data(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            # zipfile raises RuntimeError for an encrypted member, NotImplementedError for an unknown method.
+            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:
@@ -45,29 +52,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> Array:
         raise DataError(f"{where}: no such array{hint} (the file holds {', '.join(names) or 'none'})")
     member = name + ".npy" if name + ".npy" in archive.namelist() else name
     with archive.open(member) as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = _HEADERS[version](file)
-            if min(shape, default=0) < 0:
-                raise ValueError(shape)
-        except (ValueError, KeyError):
-            raise DataError(f"{where}: not a NumPy array (its NPY header is damaged)") from None
-        if dtype.hasobject:
-            raise DataError(f"{where}: Python objects, which only pickle could read; store numbers instead")
-        expected = math.prod(shape) * dtype.itemsize
-        content = read_exactly(file, expected)
-        if len(content) < expected:
-            raise DataError(
-                f"{where}: truncated; the header says {shape} {dtype}, {expected} bytes, "
-                f"the file holds {len(content)}"
-            )
-        if file.read(1):  # at the end of the member zipfile also checks its sum
-            raise DataError(f"{where}: longer than the {shape} {dtype} its header says")
-    try:
-        array: Array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-    except ValueError:
-        raise DataError(f"{where}: the shape {shape} is impossible for {dtype}") from None
-    return array.astype(dtype.newbyteorder("="), copy=False)
+        return read_array(file, where)
 
 
 def read_npz_arrays(path: str | Path, names: list[str] | None = None) -> dict[str, Array]:
@@ -86,14 +71,9 @@ def read_npz_arrays(path: str | Path, names: list[str] | None = None) -> dict[st
         is bounded by what the file holds, whatever a header claims.
     """
     path = Path(path)
-    with open_data(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                wanted = _names(archive) if names is None else names
-                return {name: _read_member(path, archive, name) for name in wanted}
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            # zipfile raises RuntimeError for an encrypted member, NotImplementedError for an unknown method.
-            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
+    with _opened(path) as archive:
+        wanted = _names(archive) if names is None else names
+        return {name: _read_member(path, archive, name) for name in wanted}
 
 
 def read_npz(
@@ -134,12 +114,8 @@ def read_npz(
 
 
 def _find_names(path: Path, inputs: str | None, labels: str | None) -> tuple[str, str]:
-    with open_data(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                held = _names(archive)
-        except (zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{path}: not an NPZ file, or damaged ({error})") from None
+    with _opened(path) as archive:
+        held = _names(archive)
     for usual_inputs, usual_labels in USUAL_NAMES:
         pair = (inputs or usual_inputs, labels or usual_labels)
         if pair[0] in held and pair[1] in held:

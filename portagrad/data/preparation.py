@@ -1,15 +1,14 @@
-"""What happens to a data set before training: the split, standardisation, batches."""
+"""The split of a data set in memory, and the weights of its classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from portagrad import random
 from portagrad.data.dataset import Array
+from portagrad.data.files import nearest, shown
 from portagrad.errors import DataError
 
 
@@ -78,75 +77,56 @@ def _apportion(counts: Array, total: int, available: Array) -> Array:
     return share
 
 
-@dataclass(frozen=True, eq=False)
-class Standardization:
-    """Shift and scale of the inputs, fitted on the training examples only.
+def class_weights(
+    asked: str | Sequence[float] | Mapping[str, float], counts: Array, names: Sequence[str]
+) -> Array:
+    """How much an example of each class weighs in the loss.
 
     Parameters
     ----------
-    mean, scale : array, shape (features,)
+    asked : str, sequence or mapping
+        ``"balanced"``: ``examples / (classes * counts)``, scikit-learn's formula, after G. King, L. Zeng,
+        "Logistic regression in rare events data" (2001); by it all classes weigh the same in total. Or the
+        weights in the order of `names`, or by name, 1 for a name that is left out.
+    counts : array of int64, shape (classes,)
+        Training examples of each class.
+    names : sequence of str
+
+    Returns
+    -------
+    array of float64, shape (classes,)
+
+    Raises
+    ------
+    DataError
+        If a weight is missing, negative or not finite, a name is no class, or a class to be balanced has no
+        training example.
 
     Examples
     --------
-    >>> fitted = Standardization.fit(np.asarray([[1.0, 5.0], [3.0, 5.0]]))
-    >>> fitted(np.asarray([[2.0, 5.0], [4.0, 6.0]]))
-    array([[0., 0.],
-           [2., 1.]])
+    >>> class_weights("balanced", np.asarray([6, 2]), ["no", "yes"])
+    array([0.66666667, 2.        ])
+    >>> class_weights({"yes": 3.0}, np.asarray([6, 2]), ["no", "yes"])
+    array([1., 3.])
     """
-
-    mean: Array
-    scale: Array
-
-    @classmethod
-    def fit(cls, inputs: Array, by: str = "features") -> Standardization:
-        """Fit to examples.
-
-        Parameters
-        ----------
-        inputs : array, shape (examples, ...)
-        by : str
-            ``"features"``: each feature by its own mean and standard deviation, a constant one by the scale
-            1; right where features differ in unit. ``"whole"``: all by one mean and one deviation, right for
-            images, whose rarely lit pixels would else be blown up. ``"none"``: nothing is changed.
-        """
-        flat = inputs.reshape(len(inputs), -1)
-        if by == "none":
-            return cls(np.zeros(flat.shape[1]), np.ones(flat.shape[1]))
-        axis = 0 if by == "features" else None
-        mean = np.broadcast_to(flat.mean(axis=axis, dtype=np.float64), flat.shape[1])
-        deviation = np.broadcast_to(flat.std(axis=axis, dtype=np.float64), flat.shape[1])
-        # Rounding gives a constant feature a deviation of about eps times its size, never exactly 0.
-        constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1.0)
-        return cls(mean, np.where(constant, 1.0, deviation))
-
-    def __call__(self, inputs: Array) -> Array:
-        """Standardised inputs, shape (examples, features), float64."""
-        flat: Array = inputs.reshape(len(inputs), -1)
-        scaled: Array = (flat - self.mean) / self.scale
-        return scaled
-
-
-def batches(
-    key: random.Key, examples: int, size: int, *, device: Any = "cpu", start: int = 0
-) -> Iterator[Any]:
-    """Row numbers of one epoch's batches: a random permutation cut into pieces of `size`.
-
-    Parameters
-    ----------
-    key : Key
-        From `portagrad.random.key`.
-    examples, size : int
-    device : str or Device
-        Where the row numbers are; the host by default.
-    start : int
-        The first batch that is wanted; the order is that of the whole epoch.
-
-    Examples
-    --------
-    >>> import portagrad as pg
-    >>> [len(rows) for rows in batches(pg.random.key(0), 10, 4)]
-    [4, 4, 2]
-    """
-    order = random.permutation(key, examples, device=device)
-    for first in range(start * size, examples, size):
-        yield order[first : min(first + size, examples)]  # the standard leaves slices beyond the end open
+    if isinstance(asked, str):
+        if asked != "balanced":
+            raise DataError(f'class weights are "balanced", a list or a table by name, not {shown(asked)}')
+        if (counts == 0).any():
+            empty = shown(names[int(np.argmin(counts))])
+            raise DataError(f"class {empty} has no training example, so no weight balances it")
+        balanced: Array = counts.sum() / (len(counts) * counts)
+        return balanced
+    if isinstance(asked, Mapping):
+        for name in asked:
+            if name not in names:
+                close = nearest(name, list(names))
+                hint = f"; the nearest is {shown(close)}" if close else ""
+                raise DataError(f"class weights: {shown(name)} is none of the {len(names)} classes{hint}")
+        asked = [asked.get(name, 1.0) for name in names]
+    weights = np.asarray(asked, dtype=np.float64)
+    if weights.shape != (len(names),):
+        raise DataError(f"class weights: {len(weights)} weights for {len(names)} classes")
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise DataError("class weights must be finite and not negative, and one at least above 0")
+    return weights

@@ -109,15 +109,16 @@ class _Check:
     def run(self, f: Callable[..., Any], xs: list[Any], order: int, path: str) -> None:
         if order < 1:
             return
+        along = None
         if "fwd" in self.modes:
-            ts = self.forward(f, xs, f"fwd{path}")
+            ts, _ = along = self.forward(f, xs, f"fwd{path}")
 
             def pushed(*args: Any) -> Any:
                 return jvp(f, args, self.args(ts))[1]
 
             self.run(pushed, xs, order - 1, f" of fwd{path}")
         if "rev" in self.modes:
-            g = self.reverse(f, xs, f"rev{path}")
+            g = self.reverse(f, xs, f"rev{path}", along)
 
             def pulled(*args: Any) -> Any:
                 return vjp(f, *args)[1](g)
@@ -127,8 +128,8 @@ class _Check:
     def args(self, xs: Sequence[Any]) -> Any:
         return unflatten(self.structure, xs)
 
-    def forward(self, f: Callable[..., Any], xs: list[Any], path: str) -> list[Any]:
-        """The pushforward against finite differences, along the direction that is returned."""
+    def forward(self, f: Callable[..., Any], xs: list[Any], path: str) -> tuple[list[Any], list[Any]]:
+        """The pushforward against finite differences; returns the direction and the tangents along it."""
         ts = [random_like(self.rng, x) for x in xs]
         y, dy = jvp(f, self.args(xs), self.args(ts))
         names = leaf_names(y, "result")
@@ -141,10 +142,19 @@ class _Check:
                 wrong = difference(host(t), expected, rtol, atol)
                 if wrong:
                     self.fail(f"{path}: the tangent of {name} and finite differences differ\n{wrong}")
-        return ts
+        return ts, moved
 
-    def reverse(self, f: Callable[..., Any], xs: list[Any], path: str) -> Any:
-        """The pullback against the pushforward, of the cotangent that is returned."""
+    def reverse(
+        self,
+        f: Callable[..., Any],
+        xs: list[Any],
+        path: str,
+        along: tuple[list[Any], list[Any]] | None = None,
+    ) -> Any:
+        """The pullback against the pushforward, of the cotangent that is returned.
+
+        `along` is a direction and the tangents along it, if they are known.
+        """
         y, pullback = vjp(f, *self.args(xs))
         outs, structure = flatten(y)
         gs = [random_like(self.rng, x) if is_array(x) else x for x in outs]
@@ -153,8 +163,8 @@ class _Check:
         names = leaf_names(self.args(xs), "argument")
         for name, c, x in zip(names, cotangents, xs, strict=True):
             self.like(f"{path}: the cotangent of {name}", c, x)
-        ts = [random_like(self.rng, x) for x in xs]
-        if self.transposed(f, xs, ts, gs, cotangents, path):
+        ts, moved = along or ([random_like(self.rng, x) for x in xs], None)
+        if self.transposed(f, xs, ts, gs, cotangents, path, moved):
             for k, name in enumerate(names):  # which argument is it?
                 only = [t if i == k else beside(np.zeros(t.shape), t) for i, t in enumerate(ts)]
                 wrong = self.transposed(f, xs, only, gs, cotangents, path)
@@ -171,16 +181,19 @@ class _Check:
         gs: list[Any],
         cotangents: list[Any],
         path: str,
+        moved: list[Any] | None = None,
     ) -> str:
         """What is wrong with Re <g, J t> = Re <J^H g, t>; empty where it holds."""
         if "fwd" in self.modes:
-            moved = [host(t) for t in flatten(jvp(f, self.args(xs), self.args(ts))[1])[0]]
+            if moved is None:
+                moved = flatten(jvp(f, self.args(xs), self.args(ts))[1])[0]
+            tangents = [host(t) for t in moved]
             rtol = self.rtol or 1e3 * max(map(precision, xs), default=0.0)
             atol = 0.0
         else:
-            moved = [np.zeros(()) if t is None else t for t in self.slope(f, xs, ts)]
+            tangents = [np.zeros(()) if t is None else t for t in self.slope(f, xs, ts)]
             atol, rtol = self.tolerance(xs, path)
-        left = [inner(host(g), t) for g, t in zip(gs, moved, strict=True) if is_array(g) and KIND[g.dtype]]
+        left = [inner(host(g), t) for g, t in zip(gs, tangents, strict=True) if is_array(g) and KIND[g.dtype]]
         right = [inner(host(c), host(t)) for c, t in zip(cotangents, ts, strict=True)]
         expected, got = sum(a for a, _ in left), sum(a for a, _ in right)
         allowed = atol + rtol * (sum(b for _, b in left) + sum(b for _, b in right))

@@ -130,6 +130,8 @@ def write_checkpoint(folder: Path, step: int, tree: Any, facts: Mapping[str, Any
         "files": {name: {"bytes": len(body), "sha256": _sum(body)} for name, body in files.items()},
     }
     temporary = folder / f".{final.name}.part"
+    if folder.is_symlink():
+        raise CheckpointError(f"{folder}: is a link; checkpoints are written in the run's own folder alone")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
@@ -248,7 +250,7 @@ def _read(path: Path) -> bytes:
 
 def _table(path: Path, body: bytes) -> dict[str, Any]:
     try:
-        table = json.loads(body)
+        table = json.loads(body.decode())
     except (ValueError, RecursionError):
         table = None
     if not isinstance(table, dict):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from portagrad.data.files import missing_file, shown
+from portagrad.data.files import is_file, missing_file, shown
 from portagrad.train.schema import Count, Fault, Fraction, NotNegative, Positive, Range
 
 
@@ -21,9 +21,10 @@ class DataConfig:
     path : Path
         The file of the examples, or of the inputs alone; in a TOML file relative to it.
     format : str, optional
-        ``"npz"``, ``"csv"`` or ``"idx"``; by default by the file's name.
+        ``"npz"``, ``"csv"``, ``"idx"``, ``"npy"`` or ``"parquet"``; by default by the file's name.
     inputs, labels : str or int, optional
-        Arrays of an NPZ file, the label's column of a CSV file, the second file of an IDX pair.
+        Arrays of an NPZ file, the label's column of a CSV or Parquet file, the second file of an IDX or NPY
+        pair.
     header : bool, optional
         Whether the first line of a CSV file names the columns; by default by what it holds.
     delimiter : str, optional
@@ -38,10 +39,15 @@ class DataConfig:
         What is held out otherwise, at random by the seed.
     standardize : str
         ``"features"``, ``"whole"`` or ``"none"``: over what the inputs' mean and scale are taken.
+    stream : bool, optional
+        Whether an NPY or Parquet file is read block by block whenever it is needed; by default where its
+        inputs take more than 256 MB.
+    window_mb : int
+        Memory for the blocks of a stream whose rows are shuffled together.
     """
 
     path: Path
-    format: Literal["npz", "csv", "idx"] | None = None
+    format: Literal["npz", "csv", "idx", "npy", "parquet"] | None = None
     inputs: str | None = None
     labels: str | int | None = None
     header: bool | None = None
@@ -54,6 +60,8 @@ class DataConfig:
     test_fraction: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.2
     validation_fraction: Fraction = 0.1
     standardize: Literal["features", "whole", "none"] = "features"
+    stream: bool | None = None
+    window_mb: Annotated[int, Range(1, 1 << 20)] = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +167,8 @@ class LoopConfig:
         Whether steps run as a compiled plan, or op by op.
     dtype : str
         Of inputs and weights.
+    tensorboard : bool
+        Whether event files for TensorBoard are written too; they need the extra ``tensorboard``.
     checkpoint_steps : int, optional
         Steps from one checkpoint to the next; by default one at the end of an epoch, where the last is ten
         seconds old or more.
@@ -176,6 +186,7 @@ class LoopConfig:
     batch_size: Count = 64
     compile: bool = True
     dtype: Literal["float32", "float64"] = "float32"
+    tensorboard: bool = False
     checkpoint_steps: Count | None = None
     patience: Count | None = None
     monitor: Literal["loss", "accuracy"] = "loss"
@@ -242,20 +253,30 @@ def check(config: Config) -> None:
             raise Fault(f"schedule.{key}", f"{schedule.name} takes no {key}; {offer}")
     if schedule.warmup_epochs >= config.train.epochs:
         raise Fault("schedule.warmup_epochs", f"must be below train.epochs, {config.train.epochs}")
-    if config.output is not None and config.output.exists():
-        if not config.output.is_dir():
-            raise Fault("output", f"{config.output} is a file, not a folder")
-        if any(config.output.iterdir()):
-            raise Fault(
-                "output",
-                f"the folder {config.output} is not empty; name a fresh one, or leave output out for a "
-                "numbered folder under runs",
-            )
+    if config.output is not None:
+        _check_output(config.output)
+
+
+def _check_output(output: Path) -> None:
+    if not str(output).isprintable():
+        raise Fault("output", f"{shown(str(output))} is no name of a folder")
+    try:
+        if output.exists() and not output.is_dir():
+            raise Fault("output", f"{output} is a file, not a folder")
+        full = output.exists() and any(output.iterdir())
+    except OSError as error:
+        raise Fault("output", f"{shown(str(output))} cannot be a folder ({error.strerror})") from None
+    if full:
+        raise Fault(
+            "output",
+            f"the folder {output} is not empty; name a fresh one, or leave output out for a "
+            "numbered folder under runs",
+        )
 
 
 def _check_data(data: DataConfig) -> None:
     for key, path in (("path", data.path), ("test_path", data.test_path)):
-        if path is not None and not path.is_file():
+        if path is not None and not is_file(path):
             raise Fault(f"data.{key}", missing_file(path))
     if data.delimiter is not None and len(data.delimiter) != 1:
         raise Fault("data.delimiter", f"expected one character, got {shown(data.delimiter)}")

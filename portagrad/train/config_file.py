@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from portagrad.data.files import missing_file, shown
+from portagrad.data.files import is_file, missing_file, shown
 from portagrad.errors import ConfigError
 from portagrad.train.config import Config, check, present
 from portagrad.train.schema import Fault, build
 
 _BARE_POINT = re.compile(r"[+-]?(\.\d+|\d+\.)([eE][+-]?\d+)?")
+# A key of so many parts that reading it, whose time grows with their square, would not end.
+_DEEP = re.compile(r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){1000}""")
+_MOST_TEXT = 1 << 20  # tables take some hundred times their text
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
@@ -113,16 +116,24 @@ def toml_value(value: Any) -> str:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not is_file(path):
         raise ConfigError(missing_file(path))
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        size = path.stat().st_size
+        text = path.read_bytes().decode("utf-8-sig") if size <= _MOST_TEXT else ""
+        deep = _DEEP.search(text)
+        table = tomllib.loads(text) if deep is None else {}
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also of a number with thousands of digits
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except (OSError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if size > _MOST_TEXT:
+        raise ConfigError(f"{path}: {size} bytes are too many for a configuration")
+    if deep is not None:
+        raise ConfigError(f"{path}: a key of a thousand parts, {shown(deep[0])}")
+    return table
 
 
 def _dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -152,7 +163,7 @@ def _anchor(table: dict[str, Any], folder: Path) -> None:
             data[key] = folder / data[key]
     # The labels of an IDX file are a path, of other files a name; only an existing file can be the former.
     for key in ("labels", "test_labels"):
-        if isinstance(data.get(key), str) and (folder / data[key]).is_file():
+        if isinstance(data.get(key), str) and is_file(folder / data[key]):
             data[key] = str(folder / data[key])
 
 
@@ -163,7 +174,7 @@ def _parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {shown(text)}: expected key=value, such as optimizer.lr=0.01")
     try:
         parsed = tomllib.loads(f"value = {value}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         # TOML wants digits on both sides of the point; a shell user may leave one side out.
         return key, float(value) if _BARE_POINT.fullmatch(value) else value
     return key, parsed["value"] if len(parsed) == 1 else value

@@ -11,11 +11,11 @@ import numpy as np
 
 from portagrad import nn, random
 from portagrad.backend import BY_TYPE
-from portagrad.data import batches
+from portagrad.data import batches, prefetched
 from portagrad.device import Device, transfer
 from portagrad.errors import OutOfMemoryError
 from portagrad.namespace import asarray, function
-from portagrad.train.prepare import Examples
+from portagrad.train.examples import Array, Examples, InMemory
 from portagrad.transforms.tree import flatten, tree_map, unflatten
 
 _softmax, _stack = map(function, ("softmax", "stack"))
@@ -26,8 +26,8 @@ _ROWS = 4096
 class Feed:
     """Examples as batches on a device.
 
-    They are moved there once; where the device has no room for them, they stay on the host and each batch is
-    moved by itself.
+    They are moved there once; where the device has no room for them, or the host none, a thread reads and
+    moves the next batches while a step is computed.
 
     Parameters
     ----------
@@ -46,7 +46,9 @@ class Feed:
         self._guard = functools.partial(guard, where.native) if guard else contextlib.nullcontext
         self._take = where.backend.xp.take
         self.resident = False
-        if not where.backend.lazy:  # a lazy library would carry all examples through each step's graph
+        if (
+            isinstance(examples, InMemory) and not where.backend.lazy
+        ):  # a lazy library would carry all examples through each step's graph
             with contextlib.suppress(OutOfMemoryError, *where.backend.out_of_memory):
                 self._inputs, self._labels = (
                     transfer(examples.inputs, where),
@@ -59,28 +61,28 @@ class Feed:
 
     def batches(self, key: random.Key, size: int, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """One epoch from the batch `start` on: the examples in the random order of `key`."""
-        where = self._where if self.resident else "cpu"
-        for rows in batches(key, len(self), size, device=where, start=start):
-            if self.resident:
-                with self._guard():
-                    inputs = self._take(self._inputs, rows, axis=0)
-                    labels = self._take(self._labels, rows, axis=0)
-                yield inputs, labels
-            else:
-                yield self._moved(rows)
+        if not self.resident:
+            yield from self._moved(self.examples.batches(key, size, start))
+            return
+        for rows in batches(key, len(self), size, device=self._where, start=start):
+            with self._guard():
+                inputs = self._take(self._inputs, rows, axis=0)
+                labels = self._take(self._labels, rows, axis=0)
+            yield inputs, labels
 
-    def _moved(self, rows: Any) -> tuple[Any, Any]:
-        examples = self.examples
-        return transfer(examples.inputs[rows], self._where), transfer(examples.labels[rows], self._where)
+    def _moved(self, host: Iterator[tuple[Array, Array]]) -> Iterator[tuple[Any, Any]]:
+        return prefetched(
+            (transfer(inputs, self._where), transfer(labels, self._where)) for inputs, labels in host
+        )
 
     def all(self) -> Iterator[tuple[Any, Any]]:
         """All examples in their order, some thousand at a time."""
+        if not self.resident:
+            yield from self._moved(self.examples.all())
+            return
         for start in range(0, len(self), _ROWS):
             part = slice(start, min(start + _ROWS, len(self)))
-            if self.resident:
-                yield self._inputs[part, ...], self._labels[part, ...]
-            else:
-                yield self._moved(part)
+            yield self._inputs[part, ...], self._labels[part, ...]
 
 
 def on_host(x: Any) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -10,21 +11,26 @@ from typing import Any
 
 import numpy as np
 
-from portagrad import random
+from portagrad import nn, random
 from portagrad.device import Device, current_device, device
-from portagrad.errors import ConfigError
+from portagrad.errors import ConfigError, Error
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import Config
 from portagrad.train.config_file import dump_config, load_config
+from portagrad.train.find_lr import RangeTest, find_lr
+from portagrad.train.model import make_optimizer
 from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
+from portagrad.train.report import read_run, write_report
+from portagrad.train.report.environment import write_environment
 from portagrad.train.run import CHECKPOINTS, Result, Run
 from portagrad.train.run_folder import Metrics, fresh_folder, write_text
+from portagrad.train.tensorboard import TensorBoard, require_tensorboard
 
 # What may change in a run that goes on: where and how it runs, and when it ends.
 FREE = (
     *("device", "output", "train.epochs", "train.compile", "train.checkpoint_steps"),
-    *("train.patience", "train.monitor", "train.min_delta", "train.restore_best"),
+    *("train.patience", "train.monitor", "train.min_delta", "train.restore_best", "train.tensorboard"),
 )
 
 
@@ -45,7 +51,9 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
     Result
         Its folder holds ``config.toml`` (the whole configuration, which repeats the run), ``metrics.jsonl``,
         ``model.safetensors`` (see `load_model`) and with a validation set ``best.safetensors``,
-        ``checkpoints``, ``curves.png``, ``confusion.png``, ``confusion.json`` and ``summary.json``.
+        ``checkpoints``, ``curves.png``, ``confusion.png``, ``confusion.json``, ``environment.json``,
+        ``summary.json`` and the page ``report.html``, which a run that fails or is stopped leaves too; with
+        ``train.tensorboard`` also ``tensorboard``, a folder of event files.
 
     Raises
     ------
@@ -135,8 +143,38 @@ def resume(
     return _trained(run, folder, progress)
 
 
+def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 10.0) -> RangeTest:
+    """The range test of `find_lr` on what a configuration describes.
+
+    Parameters
+    ----------
+    config : Config
+    steps : int
+    low, high : float
+        The first and the last learning rate.
+
+    Returns
+    -------
+    RangeTest
+        Its ``suggestion`` is None where the loss never fell.
+    """
+    run = _prepared(config)
+    key = random.fold_in(run.order_key, 1)
+    batches = run.feed.batches(key, config.train.batch_size)
+
+    def loss(model: Any, inputs: Any, labels: Any) -> Any:
+        return nn.cross_entropy(model(inputs), labels)
+
+    def optimizer(rates: Any) -> Any:
+        return make_optimizer(config, rates)
+
+    return find_lr(loss, run.at.model, list(batches), optimizer=optimizer, low=low, high=high, steps=steps)
+
+
 def _prepared(config: Config) -> Run:
     """The run of a configuration, before its first step and before anything is written."""
+    if config.train.tensorboard:
+        require_tensorboard()
     where = current_device() if config.device is None else device(config.device)
     _check_dtype(config, where)
     config = dataclasses.replace(config, device=str(where))
@@ -146,14 +184,33 @@ def _prepared(config: Config) -> Run:
 
 
 def _trained(run: Run, folder: Path, progress: Progress | None) -> Result:
+    data = run.prepared
+    write_environment(folder, run.where, data.features, data.names)
     # The loop looks for NaNs itself, and says more than NumPy's warnings.
     with (
         np.errstate(all="ignore"),
         progress or Progress() as shown,
+        _reported(folder),
         Metrics(folder / "metrics.jsonl", run.at.records) as metrics,
+        contextlib.ExitStack() as stack,
     ):
+        if run.config.train.tensorboard:
+            run.board = stack.enter_context(TensorBoard(folder / "tensorboard"))
+            run.board.start((folder / "config.toml").read_text("utf-8"), dict(_flat(run.config)))
         shown.note(run.described())
         return run.train(folder, shown, metrics)
+
+
+@contextlib.contextmanager
+def _reported(folder: Path) -> Iterator[None]:
+    """Leave ``report.html`` however the run ends; where it ends badly, that is what is told."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, Error):
+            write_report(read_run(folder))
+        raise
+    write_report(read_run(folder))
 
 
 def _flat(config: Config) -> Iterator[tuple[str, Any]]:
@@ -198,7 +255,9 @@ def _check_dtype(config: Config, where: Device) -> None:
 
 
 def _require_extra() -> None:
-    missing = [name for name in ("matplotlib", "safetensors") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("jinja2", "matplotlib", "safetensors") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise ConfigError(
             f"training needs {' and '.join(missing)}, not installed here: pip install 'portagrad[train]'"

@@ -25,6 +25,9 @@ class Progress:
     def advance(self, steps: int) -> None:
         """So many more steps are done."""
 
+    def seen(self, examples: int, loss: float) -> None:
+        """So many more examples were trained on, the last batch of them with this loss."""
+
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is done; `record` is its line of ``metrics.jsonl``."""
 
@@ -73,35 +76,45 @@ class PlainProgress(Progress):
 
 
 class BarProgress(Progress):
-    """A bar over the whole run, with the last epoch's loss and accuracy beside it."""
+    """A bar over the whole run: the rate, the loss as it goes, the last epoch's scores and the time left.
 
-    def __init__(self) -> None:
+    Its thread draws ten times a second at most, whatever the number of steps.
+    """
+
+    def __init__(self, console: Any = None) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self._steps = 0
+        self._steps, self._examples = 1, 0
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[scores]}"),
+            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[loss]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[scores]}"),
+            console=console,
         )
 
     def start(self, epochs: int, steps: int) -> None:
         self._steps = steps
-        self._task = self._bar.add_task("", total=epochs * steps, epoch=1, epochs=epochs, scores="")
+        fields: dict[str, Any] = {"epoch": 1, "epochs": epochs, "rate": "", "loss": "", "scores": ""}
+        self._task = self._bar.add_task("", total=epochs * steps, **fields)
 
     def advance(self, steps: int) -> None:
-        self._bar.update(self._task, advance=steps)
+        task = self._bar.tasks[self._task]
+        epoch = int(task.completed + steps) // max(self._steps, 1) + 1
+        self._bar.update(self._task, advance=steps, epoch=min(epoch, task.fields["epochs"]))
+
+    def seen(self, examples: int, loss: float) -> None:
+        self._examples += examples
+        seconds = self._bar.tasks[self._task].elapsed
+        rate = f"{_thousands(self._examples / seconds)} examples/s" if seconds else ""
+        self._bar.update(self._task, rate=rate, loss=f"loss {loss:.4f}")
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        self._bar.update(
-            self._task,
-            completed=record["epoch"] * self._steps,
-            epoch=record["epoch"],
-            scores=_described(record, "  "),
-        )
+        self._bar.update(self._task, completed=record["epoch"] * self._steps, scores=_described(record, "  "))
 
     def note(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)
@@ -117,6 +130,10 @@ class BarProgress(Progress):
 def best_progress() -> Progress:
     """The bar where the standard output is a terminal, else the lines."""
     return BarProgress() if sys.stdout.isatty() else PlainProgress()
+
+
+def _thousands(x: float) -> str:
+    return f"{x:.0f}" if x < 1e4 else f"{x / 1e3:.0f}k" if x < 1e6 else f"{x / 1e6:.1f}M"
 
 
 def _described(record: Mapping[str, Any], gap: str) -> str:

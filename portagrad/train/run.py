@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,15 @@ from portagrad.train.feed import Feed, copied, evaluate, read, settled
 from portagrad.train.metrics import classification
 from portagrad.train.model import Step, make_model, make_optimizer, make_schedule, make_step
 from portagrad.train.nonfinite import first_bad_step, is_finite
-from portagrad.train.prepare import Examples, Prepared
+from portagrad.train.norms import make_watch, read_norms
+from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
 from portagrad.train.reports import confusion_matrix, write_confusion, write_curves
 from portagrad.train.run_folder import Metrics, json_line, write_text
 from portagrad.train.saved_model import Description, TrainedModel, save_model
 from portagrad.train.signals import StopSignals
 from portagrad.train.state import State
+from portagrad.train.tensorboard import TensorBoard
 from portagrad.train.weights import count_weights
 
 CHECKPOINTS = "checkpoints"
@@ -103,8 +104,10 @@ class Run:
         self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
         self.feed = Feed(prepared.train, where)
         self.validation = Feed(prepared.validation, where) if prepared.validation is not None else None
+        self.watch = make_watch(config.train.compile)
+        self.board: TensorBoard | None = None
         self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
-        self._about = {"settings": dict(fixed), "data": _fingerprint(prepared.train)}
+        self._about = {"settings": dict(fixed), "data": prepared.train.checksum()}
         self._saved = time.monotonic()  # when, and after how many steps in all
         self._saved_step = 0
 
@@ -165,14 +168,17 @@ class Run:
         key = random.fold_in(self.order_key, self.at.epoch)
         batches = self._batches(key, self.at.batch)
         while self.at.batch < self.steps and not stop.asked:
-            progress.advance(self._window(batches, key, folder, stop))
+            before = self.at.seen
+            losses = self._window(batches, key, folder, stop)
+            progress.seen(self.at.seen - before, losses[-1])
+            progress.advance(len(losses))
             if self.at.batch < self.steps and self._due(at_end=False):
                 self._save(folder)
 
     def _window(
         self, batches: Iterator[tuple[Any, Any]], key: random.Key, folder: Path, stop: StopSignals
-    ) -> int:
-        """Steps up to the next look at their losses; how many they were."""
+    ) -> list[float]:
+        """Steps up to the next look at their losses, which are returned."""
         at = self.at
         carried: Any = (at.model, at.optimizer)
         before = copied(carried) if self.config.train.compile else carried
@@ -195,9 +201,12 @@ class Run:
             self._save(folder)
             raise NonFiniteError(fault)
         at.model, at.optimizer = carried
+        if self.board is not None:
+            self.board.steps(self._taken + 1, losses.tolist())
         for loss, correct, size in zip(losses.tolist(), hits.tolist(), sizes, strict=True):
             at.count(loss, int(correct), size)
-        return len(sizes)
+        every: list[float] = losses.tolist()
+        return every
 
     def _batches(self, key: random.Key, start: int) -> Iterator[tuple[Any, Any]]:
         return self.feed.batches(key, self.config.train.batch_size, start)
@@ -232,15 +241,21 @@ class Run:
     def _record(self) -> dict[str, Any]:
         """The line of an epoch; also keeps its weights if they are the best."""
         at = self.at
-        record = {
+        # The epoch's first batch, so that a run that went on in the middle of an epoch tells the same.
+        batch = next(self._batches(random.fold_in(self.order_key, at.epoch), 0))
+        norms, gradients = self.watch(at.model, *batch)
+        record: dict[str, Any] = {
             "epoch": at.epoch,
             "step": at.epoch * self.steps,
             "train_loss": at.loss / at.seen,
             "train_accuracy": at.hits / at.seen,
             **self._validated(),
             "learning_rate": float(self.schedule(at.epoch * self.steps - 1)),
+            "norms": read_norms(at.model, norms),
             "seconds": round(at.seconds, 3),
         }
+        if self.board is not None:
+            self.board.epoch(record, at.model, gradients)
         monitor = self.config.train.monitor
         value = record.get(f"validation_{monitor}", record[f"train_{monitor}"])
         value = -value if monitor == "accuracy" else value
@@ -268,6 +283,8 @@ class Run:
         matrix = confusion_matrix(data.test.labels, probabilities.argmax(axis=1), data.classes)
         test = {"test_loss": loss, "test_accuracy": float(np.trace(matrix) / len(data.test))}
         metrics.write(**test)
+        if self.board is not None:
+            self.board.finish(test, len(at.records))
         save_model(folder / "model.safetensors", self._trained(model))
         if self.validation is not None:
             save_model(folder / "best.safetensors", self._trained(at.best))
@@ -315,11 +332,3 @@ class Run:
                 backend.name: backend.version,
             },
         }
-
-
-def _fingerprint(examples: Examples) -> str:
-    """A checksum of examples and their order, which tells whether a run goes on with the data it had."""
-    total = 0
-    for array in (examples.inputs, examples.labels):
-        total = zlib.crc32(np.ascontiguousarray(array).data, total)
-    return f"{len(examples)} {total:08x}"

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from portagrad.data.files import nearest
+from portagrad.data.files import nearest, shown
 
 _Section = TypeVar("_Section")
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", Path: "a path"}
+
+
+_PLAIN = re.compile(r"[\w.\[\]-]{1,80}", re.ASCII)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Fault(Exception):
     """What is wrong with one key; the reader of the file adds where the key was set."""
 
     def __init__(self, key: str, text: str) -> None:
-        super().__init__(f"{key}: {text}")
+        # A key comes from the file, and may be anything.
+        super().__init__(f"{key if _PLAIN.fullmatch(key) else shown(key)}: {text}")
         self.key, self.text = key, text
 
 
@@ -61,7 +68,7 @@ def build(
         At the first key that is unknown, missing, of the wrong type or out of range.
     """
     root = root or section
-    annotations = get_type_hints(section, include_extras=True)
+    annotations = _annotations(section)  # type: ignore[arg-type]
     for name in table:
         if name not in annotations:
             raise Fault(prefix + name, _unknown(name, prefix, section, root))
@@ -80,9 +87,15 @@ def build(
     return section(**values)
 
 
+@functools.cache
+def _annotations(section: type) -> dict[str, Any]:
+    """Of each field; they are kept as text, which is evaluated once."""
+    return get_type_hints(section, include_extras=True)
+
+
 def keys(section: type, prefix: str = "") -> Iterator[str]:
     """Every key of a configuration, dotted."""
-    annotations = get_type_hints(section)
+    annotations = _annotations(section)
     for field in dataclasses.fields(section):
         if dataclasses.is_dataclass(annotations[field.name]):
             yield from keys(annotations[field.name], f"{prefix}{field.name}.")
@@ -143,6 +156,8 @@ def _checked(key: str, value: Any, annotation: Any) -> Any:
         raise Fault(key, f"expected {_KINDS[annotation]}, got {_described(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise Fault(key, f"must be finite, got {value}")
+    if isinstance(value, str) and _SURROGATE.search(value):  # JSON can spell it, no file can hold it
+        raise Fault(key, f"{shown(value)} holds half of a character")
     if limits is not None and value not in limits:
         raise Fault(key, f"must be {limits}, got {_described(value)}")
     return value

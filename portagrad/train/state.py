@@ -82,14 +82,36 @@ class State:
         for name, kind in _FACTS.items():
             # JSON has no infinity, so what was not yet reached comes back as None.
             value = math.inf if name == "best_value" and facts.get(name) is None else facts.get(name)
-            if type(value) is not kind or (isinstance(value, int) and value < 0):
+            if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 1 << 63):
                 raise CheckpointError(f"{checkpoint.path}: its {name} is not what a run writes")
             setattr(self, name, value)
+        done = len(self.records)
+        numbered = all(_is_record(record, i) for i, record in enumerate(self.records, start=1))
+        if (
+            not numbered
+            or self.epoch != done + 1
+            or self.best_epoch > done
+            or (self.batch > 0) != (self.seen > 0)
+        ):
+            raise CheckpointError(f"{checkpoint.path}: its epoch, batch and records contradict each other")
         tree = checkpoint.restore(self._tree(), where)
         self.model, self.optimizer, self.best = tree["model"], tree["optimizer"], tree["best"]
 
     def _tree(self) -> dict[str, Any]:
         return {"model": self.model, "optimizer": self.optimizer, "best": self.best}
+
+
+def _is_record(record: Any, epoch: int) -> bool:
+    """Whether this may be the line of that epoch, whose losses and scores are plotted."""
+    return (
+        isinstance(record, dict)
+        and record.get("epoch") == epoch
+        and all(
+            value is None or type(value) in (int, float)
+            for name, value in record.items()
+            if name.startswith(("train_", "validation_"))
+        )
+    )
 
 
 _FACTS: dict[str, type] = {

@@ -168,7 +168,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, np.ndarray[Any, Any]], dic
             return arrays, dict(file.metadata() or {})
     except (SafetensorError, OSError, TypeError, AttributeError, ValueError) as error:
         # Beside its own error the library lets NumPy's through, for number types that NumPy lacks.
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: not a whole safetensors file ({text})") from None
 
 

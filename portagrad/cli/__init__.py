@@ -2,17 +2,14 @@
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-from portagrad.errors import BackendUnavailableError, CheckpointError, ConfigError, DataError, Error
+from portagrad.cli.shared import FAILED, WRONG, errors_as_lines, print_table
+from portagrad.cli.tools import tools
+from portagrad.errors import ConfigError
 
-# Exit codes: the run failed; the command, the configuration or the data are wrong; Ctrl-C (128 + SIGINT).
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
-EXTRA = ("typer", "rich", "matplotlib", "safetensors")
-_WRONG_INPUT = (ConfigError, DataError, CheckpointError, BackendUnavailableError)
+EXTRA = ("typer", "rich", "matplotlib", "safetensors", "jinja2")
 
 
 def main() -> None:
@@ -41,8 +38,10 @@ def make_app() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root(typer))
-    for command in (_train(typer), _devices(typer), _check(typer)):
+    for command in (_train(typer), _show(typer), _compare(typer), _devices(typer), _check(typer)):
         app.command()(command)
+    for name, tool in tools(typer).items():
+        app.command(name)(tool)
     return app
 
 
@@ -96,7 +95,7 @@ def _train(typer: Any) -> Any:
         plots and a summary in the run's folder. Ctrl-C and SIGTERM finish the batch and save first, with the
         exit codes 130 and 143.
         """
-        with _errors_as_lines(typer, debug):
+        with errors_as_lines(typer, debug):
             from portagrad import train
 
             given = [*(settings or ()), *([] if compile else ["train.compile=false"])]
@@ -116,12 +115,66 @@ def _train(typer: Any) -> Any:
     return train
 
 
+def _show(typer: Any) -> Any:
+    def show(
+        run: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
+        html: Annotated[
+            bool, typer.Option("--html", help="Write report.html into the folder, and say where it is.")
+        ] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    ) -> None:
+        """Show a run: how it ended, its results, curves and configuration.
+
+        Also of a run that failed, was stopped or still runs; what is damaged in its folder is said.
+        """
+        with errors_as_lines(typer, debug):
+            from portagrad.train.report import read_run, write_report
+            from portagrad.train.report.terminal import print_run
+
+            found = read_run(run)
+            if html:
+                print(write_report(found))
+            else:
+                print_run(found)
+
+    return show
+
+
+def _compare(typer: Any) -> Any:
+    def compare(
+        runs: Annotated[
+            list[str],
+            typer.Argument(help="Folders of runs, patterns, or a folder of runs.", show_default=False),
+        ],
+        output: Annotated[
+            Path | None,
+            typer.Option(help="Write a page with the curves, NAME.html, or the table, NAME.csv, instead."),
+        ] = None,
+        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    ) -> None:
+        """Put runs side by side: their results, and the settings in which they differ."""
+        with errors_as_lines(typer, debug):
+            from portagrad.train.report import find_runs, read_run
+            from portagrad.train.report.comparison import compare as compared
+            from portagrad.train.report.comparison import write_comparison
+            from portagrad.train.report.terminal import print_comparison
+
+            found = compared([read_run(folder) for folder in find_runs(runs)])
+            if output is None:
+                print_comparison(found)
+            else:
+                write_comparison(found, output)
+                print(output)
+
+    return compare
+
+
 def _devices(typer: Any) -> Any:
     def devices(
         debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     ) -> None:
         """Show the backends: which are usable, which not and why, and which device is in force."""
-        with _errors_as_lines(typer, debug):
+        with errors_as_lines(typer, debug):
             from portagrad.config import explain
             from portagrad.device import report
 
@@ -134,7 +187,7 @@ def _devices(typer: Any) -> Any:
                 )
                 for line in report()
             ]
-            _print_table(("backend", "version", "devices", "usable"), rows)
+            print_table(("backend", "version", "devices", "usable"), rows)
             print(explain("device"))
 
     return devices
@@ -152,7 +205,7 @@ def _check(typer: Any) -> Any:
 
         First and second order, of typical functions. Exits with 1 if one is not.
         """
-        with _errors_as_lines(typer, debug):
+        with errors_as_lines(typer, debug):
             from portagrad.testing import check_devices
 
             chosen = [name.strip() for given in devices or () for name in given.split(",") if name.strip()]
@@ -167,50 +220,10 @@ def _check(typer: Any) -> Any:
                 )
                 for row in found
             ]
-            _print_table(("device", "function", "result", "error", ""), rows)
+            print_table(("device", "function", "result", "error", ""), rows)
             bad = sum(row.status != "ok" for row in found)
             print(f"{len(found) - bad} of {len(found)} checks passed")
             if bad:
                 raise typer.Exit(FAILED)
 
     return check
-
-
-@contextmanager
-def _errors_as_lines(typer: Any, debug: bool) -> Iterator[None]:
-    """Turn portagrad's errors into their message and an exit code; with `debug`, let them pass."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        print("portagrad: interrupted", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-    except (Error, OSError, MemoryError) as error:
-        if debug:
-            raise
-        wrong = isinstance(error, _WRONG_INPUT)
-        text = str(error) or type(error).__name__
-        print(f"portagrad: {' '.join(text.split()) if wrong else text}", file=sys.stderr)
-        raise typer.Exit(WRONG if wrong else FAILED) from None
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table as wide as it needs to be, or as the terminal is."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*header, box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console = Console()
-    if console.is_terminal:
-        console.print(table)
-        return
-    # Not cut to the 80 columns that Rich takes for a pipe, nor padded, so that the lines can be searched.
-    wide = Console(width=Console(width=10_000).measure(table).maximum)
-    with wide.capture() as captured:
-        wide.print(table)
-    print("\n".join(line.strip() for line in captured.get().strip().splitlines()))

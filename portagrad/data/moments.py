@@ -1,0 +1,110 @@
+"""Mean and deviation of features in one pass, and the standardisation that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from portagrad.data.dataset import Array, row_blocks
+
+
+class Moments:
+    """Count, mean and sum of squared deviations of each feature, added to block by block.
+
+    The sums of a block are taken about its own mean and merged by equation (2.1) of T. F. Chan, G. H. Golub,
+    R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979), which,
+    unlike the sum of squares, loses no digits where the mean is large.
+
+    Examples
+    --------
+    >>> moments = Moments()
+    >>> moments.add(np.asarray([[1e9], [1e9 + 2]]))
+    >>> moments.add(np.asarray([[1e9 + 4]]))
+    >>> moments.count, moments.mean, moments.squares
+    (3, array([1.e+09]), array([8.]))
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Array = np.zeros(())
+        self.squares: Array = np.zeros(())
+
+    def add(self, inputs: Array) -> None:
+        """Take in examples, shape (examples, ...)."""
+        for block in row_blocks(inputs):
+            flat = block.reshape(len(block), -1).astype(np.float64)
+            count, mean = len(flat), flat.mean(axis=0)
+            flat -= mean
+            total, delta = self.count + count, mean - self.mean
+            with np.errstate(
+                over="ignore"
+            ):  # a deviation of inf scales to 0, which is as near as numbers get
+                between = delta * (self.count * count / total) * delta
+                self.squares = self.squares + (flat * flat).sum(axis=0) + between
+            self.mean = self.mean + delta * (count / total)
+            self.count = total
+
+    def standardization(self, by: str = "features") -> Standardization:
+        """Shift and scale, `by` as for `Standardization.fit`."""
+        mean, squares = self.mean, self.squares / self.count
+        if by == "none":
+            return Standardization(np.zeros(mean.shape), np.ones(mean.shape))
+        if by == "whole":
+            squares = np.full(mean.shape, (squares + (mean - mean.mean()) ** 2).mean())
+            mean = np.full(mean.shape, mean.mean())
+        deviation = np.sqrt(squares)
+        # Rounding gives a constant feature a deviation of about eps times its size, never exactly 0.
+        constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1.0)
+        return Standardization(mean, np.where(constant, 1.0, deviation))
+
+
+@dataclass(frozen=True, eq=False)
+class Standardization:
+    """Shift and scale of inputs or of targets, fitted on the training examples only.
+
+    Parameters
+    ----------
+    mean, scale : array, shape (features,)
+
+    Examples
+    --------
+    >>> fitted = Standardization.fit(np.asarray([[1.0, 5.0], [3.0, 5.0]]))
+    >>> fitted(np.asarray([[2.0, 5.0], [4.0, 6.0]]))
+    array([[0., 0.],
+           [2., 1.]])
+    >>> fitted.undo(np.asarray([[2.0, 1.0]]))
+    array([[4., 6.]])
+    """
+
+    mean: Array
+    scale: Array
+
+    @classmethod
+    def fit(cls, inputs: Array | Iterable[Array], by: str = "features") -> Standardization:
+        """Fit to examples, in one pass.
+
+        Parameters
+        ----------
+        inputs : array, shape (examples, ...), or an iterable of such blocks
+        by : str
+            ``"features"``: each feature by its own mean and standard deviation, a constant one by the scale
+            1; right where features differ in unit. ``"whole"``: all by one mean and one deviation, right for
+            images, whose rarely lit pixels would else be blown up. ``"none"``: nothing is changed.
+        """
+        moments = Moments()
+        for block in [inputs] if isinstance(inputs, np.ndarray) else inputs:
+            moments.add(block)
+        return moments.standardization(by)
+
+    def __call__(self, inputs: Array) -> Array:
+        """Standardised inputs, shape (examples, features), float64."""
+        flat: Array = inputs.reshape(len(inputs), -1)
+        scaled: Array = (flat - self.mean) / self.scale
+        return scaled
+
+    def undo(self, standardized: Array) -> Array:
+        """Back in the original units: how a regression's predictions are given."""
+        original: Array = standardized * self.scale + self.mean
+        return original

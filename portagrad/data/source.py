@@ -1,0 +1,220 @@
+"""Examples that are read block by block: in memory or on disk, whole or a random part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from portagrad import random
+from portagrad.data.dataset import Array
+from portagrad.data.order import BlockOrder, Shard, slices
+from portagrad.errors import DataError
+
+BLOCK_BYTES = 1 << 20
+"""Of a block, where the file leaves it open: a read this long costs little beside its bytes."""
+WINDOW_BYTES = 16 << 20
+"""Of the blocks that are shuffled together, by default."""
+
+
+class Source(Protocol):
+    """Examples in blocks of rows; the only thing that differs between data in memory and on disk.
+
+    Attributes
+    ----------
+    what : str
+        For messages.
+    features : int
+    dtype : dtype
+        Of the inputs.
+    bounds : array of int64, shape (blocks + 1,)
+        Rows before each block, and all rows last.
+    """
+
+    what: str
+    features: int
+    dtype: np.dtype[np.generic]
+    bounds: Array
+
+    def block(self, number: int) -> tuple[Array, Array]:
+        """Inputs, shape (rows, features), and targets of one block; a DataError if it can not be read."""
+
+    def place(self, row: int, column: int) -> str:
+        """What one input is called in a message."""
+
+
+def even_bounds(rows: int, row_bytes: int) -> Array:
+    """Bounds of equal blocks of about `BLOCK_BYTES`."""
+    size = max(1, BLOCK_BYTES // max(1, row_bytes))
+    return np.append(np.arange(0, rows, size, dtype=np.int64), rows)
+
+
+class ArraySource:
+    """Arrays in memory as a source.
+
+    Parameters
+    ----------
+    inputs : array, shape (examples, ...)
+    targets : array, shape (examples, ...)
+    what : str
+    """
+
+    def __init__(self, inputs: Array, targets: Array, what: str = "inputs") -> None:
+        self.what, self._targets = what, targets
+        self._inputs = inputs.reshape(len(inputs), -1)
+        self.features, self.dtype = self._inputs.shape[1], inputs.dtype
+        self.bounds = even_bounds(len(inputs), self._inputs[:1].nbytes)
+
+    def block(self, number: int) -> tuple[Array, Array]:
+        part = slice(*self.bounds[number : number + 2].tolist())
+        return self._inputs[part], self._targets[part]
+
+    def place(self, row: int, column: int) -> str:
+        return f"{self.what}, row {row}, column {column}"
+
+
+class Part:
+    """A random part of a source, itself a source.
+
+    Of every block the same share of rows is drawn, by a permutation of that block alone: which rows belong to
+    a part is known without reading anything, and takes no memory.
+
+    Parameters
+    ----------
+    source : Source
+    key : Key
+        The parts of one split have the same key.
+    low, high : float
+        The part holds the fractions between these: the parts of 0 to 0.8 and of 0.8 to 1 are a split.
+
+    Examples
+    --------
+    >>> import portagrad as pg
+    >>> source = ArraySource(np.arange(10.0)[:, None], np.arange(10))
+    >>> train, test = (Part(source, pg.random.key(0), *ends) for ends in ((0, 0.8), (0.8, 1)))
+    >>> sorted([*train.block(0)[1], *test.block(0)[1]]) == list(range(10)), test.bounds
+    (True, array([0, 2]))
+    """
+
+    def __init__(self, source: Source, key: random.Key, low: float, high: float) -> None:
+        self.what, self.features, self.dtype = source.what, source.features, source.dtype
+        self.source, self._key = source, key
+        # Every block rounds at another place, spread evenly by the golden ratio, so that small shares of
+        # small blocks add up to the fraction; at the same place for all parts, so that these fit together.
+        sizes = np.diff(source.bounds)
+        offset = (0.5 + np.arange(len(sizes)) * (math.sqrt(5) - 1) / 2) % 1
+        self._first = np.floor(sizes * low + offset).astype(np.int64)
+        self._last = np.floor(sizes * high + offset).astype(np.int64)
+        self.bounds = np.concatenate([[0], np.cumsum(self._last - self._first)])
+        if self.bounds[-1] == 0:
+            raise DataError(f"{self.what}: a part of {high - low:g} of {source.bounds[-1]} examples is empty")
+
+    def rows(self, number: int) -> Array:
+        """Which rows of the source's block belong to the part, in rising order."""
+        size = int(np.diff(self.source.bounds[number : number + 2])[0])
+        order = random.permutation(random.fold_in(self._key, number), size, device="cpu")
+        rows: Array = np.sort(order[self._first[number] : self._last[number]])
+        return rows
+
+    def block(self, number: int) -> tuple[Array, Array]:
+        inputs, targets = self.source.block(number)
+        rows = self.rows(number)
+        return inputs[rows], targets[rows]
+
+    def place(self, row: int, column: int) -> str:
+        number = int(np.searchsorted(self.bounds, row, side="right")) - 1
+        inside = int(self.rows(number)[row - self.bounds[number]])
+        return self.source.place(int(self.source.bounds[number]) + inside, column)
+
+
+def blocks(source: Source) -> Iterator[tuple[Array, Array]]:
+    """All blocks in the file's order, every input checked to be finite.
+
+    Raises
+    ------
+    DataError
+        At the first value that is missing or not finite, with its row and column.
+    """
+    for number in range(len(source.bounds) - 1):
+        inputs, targets = source.block(number)
+        if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+            row, column = np.argwhere(~np.isfinite(inputs))[0].tolist()
+            place = source.place(int(source.bounds[number]) + row, column)
+            raise DataError(f"{place} is {inputs[row, column]}; every input must be finite")
+        if len(targets):
+            yield inputs, targets
+
+
+def stream(
+    source: Source,
+    key: random.Key,
+    size: int,
+    *,
+    start: int = 0,
+    shard: Shard = (0, 1),
+    window_bytes: int = WINDOW_BYTES,
+) -> Iterator[tuple[Array, Array]]:
+    """One epoch's batches, shuffled by blocks, with one window of blocks in memory.
+
+    Parameters
+    ----------
+    source : Source
+    key : Key
+        Of the epoch; with `size`, `window_bytes` and the blocks of the source it determines every batch.
+    size : int
+        Of the global batch.
+    start : int
+        Number of the first batch, for example where a run goes on: reading starts at its window.
+    shard : (int, int)
+        ``(rank, ranks)``: the rank's slice of every global batch, as for `slices`. Every rank reads every
+        window, since its rows are drawn from all of it.
+    window_bytes : int
+        Of the blocks that are shuffled together; one block at least.
+
+    Examples
+    --------
+    >>> import portagrad as pg
+    >>> source = ArraySource(np.arange(10.0)[:, None], np.arange(10))
+    >>> whole = [targets.tolist() for _, targets in stream(source, pg.random.key(0), 4)]
+    >>> later = [targets.tolist() for _, targets in stream(source, pg.random.key(0), 4, start=1)]
+    >>> [len(batch) for batch in whole], whole[1:] == later
+    ([4, 4, 2], True)
+    """
+    largest = int(np.diff(source.bounds).max()) * source.features * source.dtype.itemsize
+    order = BlockOrder(key, source.bounds, max(1, window_bytes // max(1, largest)))
+    loaded, window = -1, 0
+    inputs = targets = rows = np.empty((0, source.features), source.dtype)
+    for low, high in slices(int(source.bounds[-1]), size, start=start, shard=shard):
+        pieces: list[tuple[Array, Array]] = []
+        while low < high or not pieces:
+            while window < len(order.ends) - 1 and low >= order.ends[window]:
+                window += 1
+            if loaded != window:
+                inputs = targets = rows = inputs[:0]  # freed before the next are read
+                inputs, targets = _window(source, order.blocks(window))
+                rows, loaded = order.rows(window), window
+            stop = min(high, int(order.ends[window]))
+            own = rows[low - int(order.starts[window]) : stop - int(order.starts[window])]
+            pieces.append((inputs[own], targets[own]))
+            low = stop
+        if len(pieces) == 1:
+            yield pieces[0]
+        else:
+            yield (
+                np.concatenate([piece[0] for piece in pieces]),
+                np.concatenate([piece[1] for piece in pieces]),
+            )
+
+
+def _window(source: Source, numbers: list[int]) -> tuple[Array, Array]:
+    """Blocks one after the other, each read into its place."""
+    sizes = [int(source.bounds[number + 1] - source.bounds[number]) for number in numbers]
+    inputs = np.empty((sum(sizes), source.features), source.dtype)
+    targets, row = [], 0
+    for number, size in zip(numbers, sizes, strict=True):
+        inputs[row : row + size], part = source.block(number)
+        targets.append(part)
+        row += size
+    return inputs, np.concatenate(targets)

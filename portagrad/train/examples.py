@@ -1,0 +1,135 @@
+"""The examples of a run on the host: arrays that fit into memory, or a stream of blocks of a file."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from portagrad import random
+from portagrad.data import Source, Standardization, batches, blocks, stream
+from portagrad.errors import DataError
+
+Array = np.ndarray[Any, Any]
+Batch = tuple[Array, Array]
+
+# Rows at a time in a pass over all: enough that calls cost little, few enough for any device.
+_ROWS = 4096
+
+
+class Examples(Protocol):
+    """Inputs, shape (examples, features), standardised and in the training dtype, and classes, int32."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def features(self) -> int:
+        """Numbers per example."""
+
+    @property
+    def labels(self) -> Array:
+        """The class of every example, in their order."""
+
+    def batches(self, key: random.Key, size: int, start: int) -> Iterator[Batch]:
+        """One epoch in the random order of `key`, from the batch `start` on."""
+
+    def all(self) -> Iterator[Batch]:
+        """All examples in their order, some thousand at a time."""
+
+    def checksum(self) -> str:
+        """Tells whether a run goes on with the data that it had."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """Examples as two arrays."""
+
+    inputs: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def features(self) -> int:
+        return int(self.inputs.shape[1])
+
+    def batches(self, key: random.Key, size: int, start: int) -> Iterator[Batch]:
+        for rows in batches(key, len(self), size, start=start):
+            yield self.inputs[rows], self.labels[rows]
+
+    def all(self) -> Iterator[Batch]:
+        for start in range(0, len(self), _ROWS):
+            yield self.inputs[start : start + _ROWS], self.labels[start : start + _ROWS]
+
+    def checksum(self) -> str:
+        total = 0
+        for array in (self.inputs, self.labels):
+            total = zlib.crc32(np.ascontiguousarray(array).data, total)
+        return f"{len(self)} {total:08x}"
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """Examples that are read from their file whenever they are needed.
+
+    Parameters
+    ----------
+    source : Source
+    encode : callable
+        From labels as the file has them to classes.
+    standardization : Standardization
+    dtype : str
+    window_bytes : int
+        Of the blocks that are shuffled together.
+    sum : str
+        Of the whole file, taken when it was first read.
+    """
+
+    source: Source
+    encode: Callable[[Array], Array]
+    standardization: Standardization
+    dtype: str
+    window_bytes: int
+    sum: str
+
+    def __len__(self) -> int:
+        return int(self.source.bounds[-1])
+
+    @property
+    def features(self) -> int:
+        return self.source.features
+
+    @property
+    def labels(self) -> Array:
+        return np.concatenate([self.encode(targets) for _, targets in blocks(self.source)])
+
+    def batches(self, key: random.Key, size: int, start: int) -> Iterator[Batch]:
+        for batch in stream(self.source, key, size, start=start, window_bytes=self.window_bytes):
+            yield self._ready(*batch)
+
+    def all(self) -> Iterator[Batch]:
+        for inputs, targets in blocks(self.source):
+            for start in range(0, len(inputs), _ROWS):
+                part = slice(start, start + _ROWS)
+                yield self._ready(inputs[part], targets[part])
+
+    def checksum(self) -> str:
+        return f"{len(self)} {self.sum}"
+
+    def _ready(self, inputs: Array, targets: Array) -> Batch:
+        return scaled(self.standardization, inputs, self.dtype, self.source.what), self.encode(targets)
+
+
+def scaled(standardization: Standardization, inputs: Array, dtype: str, what: str) -> Array:
+    """Standardised inputs in the training dtype; a DataError where they are beyond its range."""
+    with np.errstate(over="ignore"):
+        ready: Array = standardization(inputs).astype(dtype)
+    if not np.isfinite(ready).all():
+        row, column = np.argwhere(~np.isfinite(ready))[0].tolist()
+        value = inputs.reshape(len(inputs), -1)[row, column]
+        raise DataError(f"{what}: feature {column}, {value}, is beyond the range of {dtype} (example {row})")
+    return ready

@@ -1,0 +1,55 @@
+"""Norms of the weights and gradients of each layer, once an epoch and apart from the step of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from portagrad import nn
+from portagrad.compile.compiled import compile
+from portagrad.namespace import function
+from portagrad.train.feed import on_host
+from portagrad.train.weights import named_leaves
+from portagrad.transforms.gradient import grad
+from portagrad.transforms.tree import flatten
+
+_sqrt, _stack, _sum = map(function, ("sqrt", "stack", "sum"))
+
+Watch = Callable[[Any, Any, Any], tuple[Any, Any]]
+"""``watch(model, x, y) -> norms, gradients``"""
+
+
+def make_watch(compiled: bool) -> Watch:
+    """What is looked at once an epoch: a function of the model and a batch, computed on its device.
+
+    The loss is that of training without dropout, so that no random number is used up.
+
+    Returns
+    -------
+    callable
+        ``watch(model, x, y) -> norms, gradients``: the norms are one array, of the weights and then of the
+        gradients, each in the order of the model's arrays.
+    """
+
+    def loss(model: Any, x: Any, y: Any) -> Any:
+        return nn.cross_entropy(model(x), y)
+
+    gradient = grad(loss)
+
+    def watch(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        grads = gradient(model, x, y)
+        return _stack(
+            [_sqrt(_sum(leaf * leaf)) for tree in (model, grads) for leaf in flatten(tree)[0]]
+        ), grads
+
+    return compile(watch) if compiled else watch
+
+
+def read_norms(model: Any, norms: Any) -> dict[str, dict[str, float]]:
+    """The norms by kind and array, in one transfer from the device; for a line of ``metrics.jsonl``."""
+    names = list(named_leaves(model))
+    values = [float(f"{value:.6g}") for value in on_host(norms).tolist()]
+    return {
+        "weights": dict(zip(names, values[: len(names)], strict=True)),
+        "gradients": dict(zip(names, values[len(names) :], strict=True)),
+    }
