@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
+import json
 import math
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import scaling
 from portagrad.distributed import all_reduce_bytes, all_reduce_time, noise_scale, relative_steps, step_time
 
 COST = {"batch": 512, "per_example": 1e-5, "fixed": 1e-3, "nbytes": 4e6, "latency": 1e-5, "bandwidth": 1e9}
@@ -97,3 +106,38 @@ def test_twice_the_fewest_steps_take_twice_the_fewest_examples() -> None:
 def test_what_cannot_be_is_refused(call: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         call()
+
+
+@pytest.mark.parametrize("batch", [4_100, 5_000, 20_000, 40_000])
+def test_twice_the_ranks_are_faster_as_long_as_the_page_says(batch: int) -> None:
+    cost: Any = {**COST, "nbytes": 2e7, "batch": batch, "buckets": 3}
+    faster = [step_time(2 * n, **cost).total < step_time(n, **cost).total for n in range(1, 60)]
+    rule = [
+        cost["per_example"] * batch
+        > 2 * cost["nbytes"] / cost["bandwidth"] + 4 * n**2 * cost["latency"] * cost["buckets"]
+        for n in range(1, 60)
+    ]
+    assert faster == rule and not all(rule) and any(rule)
+
+
+def test_the_table_on_the_page_is_that_of_the_measurements() -> None:
+    results = json.loads((scaling.HOME / "results" / "scaling" / "ranks.json").read_text("utf-8"))
+    page = scaling.PAGE.read_text("utf-8")
+    assert scaling.with_table(page, results) == page, "run `python -m benchmarks.scaling --redraw`"
+
+
+def test_a_run_under_mpiexec_measures_the_link_and_the_steps(tmp_path: Path) -> None:
+    if importlib.util.find_spec("mpi4py") is None:
+        told = "mpi4py is not installed: pip install 'portagrad[mpi]' mpich"
+        if "mpi" in os.environ.get("PORTAGRAD_REQUIRE", "").split(","):
+            pytest.fail(f"PORTAGRAD_REQUIRE names mpi, but {told}")
+        pytest.skip(told)
+    found = scaling.launch(2, rounds=2)
+    assert found["nbytes"] == 4 * sum((m + 1) * n for m, n in itertools.pairwise(scaling.SIZES))
+    assert all(0 < found[what] < 60 for what in ("fixed batch", "fixed share"))
+    assert all(set(found["link"][what]) == set(map(str, scaling.MESSAGES)) for what in found["link"])
+
+
+def test_a_line_through_times_is_found_again() -> None:
+    points = {str(n): 2e-5 + n / 3e9 for n in scaling.MESSAGES}
+    assert scaling.line(points) == pytest.approx((2e-5, 1 / 3e9))
