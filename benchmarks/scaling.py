@@ -89,8 +89,9 @@ def measure(rounds: int, found: Path) -> None:
     if world.size == 1:
         result["work"] = {str(n): median(world, rounds, step(world, n)) for n in SHARES}
     fixed, grown = BATCH // world.size, BATCH // 2
-    result["fixed batch"] = median(world, rounds, step(world, fixed))
-    result["fixed share"] = median(world, rounds, step(world, grown))
+    for what, share in (("fixed batch", fixed), ("fixed share", grown)):
+        result[what] = median(world, rounds, step(world, share))
+        result[f"{what}, no reduction"] = median(world, rounds, step(world, share, reduces=False))
     result["nbytes"] = sum(x.nbytes for x in parameters())
     if world.rank == 0:
         found.write_text(json.dumps(result), encoding="utf-8")
@@ -117,7 +118,7 @@ def parameters() -> list[Any]:
     return [x.astype(np.float32) for pair in made for x in pair]
 
 
-def step(world: Any, share: int) -> Callable[[], None]:
+def step(world: Any, share: int, reduces: bool = True) -> Callable[[], None]:
     """A step of stochastic gradient descent on this rank's share, its gradient in one buffer."""
     import portagrad as pg
 
@@ -137,7 +138,7 @@ def step(world: Any, share: int) -> Callable[[], None]:
 
     def run() -> None:
         found = gradient(state, x, labels)
-        if world.size > 1:
+        if world.size > 1 and reduces:
             from mpi4py import MPI
 
             for part, g in zip(parts, found, strict=True):
@@ -220,25 +221,28 @@ def efficiency(results: dict[str, Any], ranks: int, growing: bool) -> tuple[floa
 def table(results: dict[str, Any]) -> str:
     """The measurements beside the model, in Markdown."""
     model, machine = fitted(results), results["machine"]
+    latency, per_byte = line(results["runs"]["2"]["link"]["ping-pong"])
     lines = [
         f"Measured on {machine['processor']}, {machine['cores']} cores, one thread for each rank, at commit "
         f"{machine['commit']}: the MLP {'-'.join(map(str, SIZES))} in float32, "
         f"{model['nbytes'] / 1e6:.2f} MB of gradient, compiled, NumPy; medians of {results['rounds']} steps. "
         f"The work of one rank fits {1e3 * model['fixed']:.2f} ms + {1e6 * model['per_example']:.2f} µs per "
         f"example; the all-reduce of two ranks, through shared memory, fits a latency of "
-        f"{1e6 * model['latency']:.1f} µs and a bandwidth of {model['bandwidth'] / 1e9:.2f} GB/s.",
+        f"{1e6 * model['latency']:.1f} µs and a bandwidth of {model['bandwidth'] / 1e9:.2f} GB/s; a message, "
+        f"by ping-pong, {1e6 * latency:.1f} µs and {1 / per_byte / 1e9:.2f} GB/s.",
         "",
-        "| ranks | batch | step, ms | model, ms | efficiency | model |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| ranks | batch | step, ms | without the reduction | model, ms | efficiency | model |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for growing in (False, True):
         for ranks in map(int, results["runs"]):
-            seconds = results["runs"][str(ranks)]["fixed share" if growing else "fixed batch"]
+            what, run = "fixed share" if growing else "fixed batch", results["runs"][str(ranks)]
             measured, expected = efficiency(results, ranks, growing)
             over = " (oversubscribed)" if ranks > machine["cores"] else ""
             batch = BATCH // 2 * ranks if growing else BATCH
             lines.append(
-                f"| {ranks}{over} | {batch} | {1e3 * seconds:.2f} | "
+                f"| {ranks}{over} | {batch} | {1e3 * run[what]:.2f} | "
+                f"{1e3 * run[f'{what}, no reduction']:.2f} | "
                 f"{1e3 * predicted(results, ranks, growing):.2f} | {measured:.2f} | {expected:.2f} |"
             )
     return "\n".join(lines)
