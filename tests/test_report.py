@@ -9,7 +9,9 @@ import shutil
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from portagrad.cli import make_app
 from portagrad.errors import ConfigError
 from portagrad.train import (
     BarProgress,
@@ -112,6 +114,13 @@ def test_runs_are_found_by_folder_and_pattern_and_said_what_they_are(runs, monke
         find_runs(["no-such"])
     with pytest.raises(ConfigError, match=r"tensorboard: no run"):
         find_runs([runs / "digits-1" / "tensorboard"])
+
+
+def test_a_run_s_best_epoch_is_the_one_that_it_kept(runs):
+    run = read_run(runs / "digits-1")
+    assert run.best()["epoch"] == run.summary["best_epoch"]
+    failed = read_run(runs / "failed")  # which has no summary
+    assert failed.best()["validation_loss"] == min(failed.series("validation_loss"))
 
 
 def test_a_damaged_run_is_read_as_far_as_it_goes(runs, tmp_path):
@@ -359,6 +368,25 @@ def test_runs_are_compared_by_what_differs(runs):
     assert [line for line in lines if "damaged" in line] == [
         line for line in lines if line.startswith("failed")
     ]
+
+
+def test_the_commands_show_and_compare(runs, tmp_path):
+    def run(*words):
+        result = CliRunner().invoke(make_app(), [str(word) for word in words])
+        return result.exit_code, result.stdout, result.stderr
+
+    code, out, err = run("show", runs / "digits-2")
+    assert (code, err) == (0, "") and "digits-2 finished" in out and "training loss" in out
+    page = runs / "digits-2" / "report.html"
+    page.unlink()
+    assert run("show", runs / "digits-2", "--html") == (0, f"{page}\n", "") and page.is_file()
+    code, out, _ = run("compare", runs / "digits-*")
+    assert code == 0 and "optimizer.lr" in out and "failed" not in out
+    assert run("compare", runs, "--output", tmp_path / "all.csv")[0] == 0
+    assert (tmp_path / "all.csv").read_text().count("\n") == 7
+    (tmp_path / "empty").mkdir()
+    code, out, err = run("show", tmp_path / "empty")
+    assert (code, out, err) == (2, "", f"portagrad: {tmp_path / 'empty'}: no run; no config.toml\n")
 
 
 def test_the_bar_says_rate_and_loss():

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+from portagrad.cli.runs import runs
 from portagrad.cli.shared import FAILED, WRONG, errors_as_lines, print_table
 from portagrad.cli.tools import tools
 from portagrad.errors import ConfigError
@@ -38,10 +39,10 @@ def make_app() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root(typer))
-    for command in (_train(typer), _show(typer), _compare(typer), _devices(typer), _check(typer)):
+    for command in (_train(typer), _devices(typer), _check(typer)):
         app.command()(command)
-    for name, tool in tools(typer).items():
-        app.command(name)(tool)
+    for name, command in {**runs(typer), **tools(typer)}.items():
+        app.command(name)(command)
     return app
 
 
@@ -113,60 +114,6 @@ def _train(typer: Any) -> Any:
                 print(train.fit(whole, name=config.stem, progress=shown))
 
     return train
-
-
-def _show(typer: Any) -> Any:
-    def show(
-        run: Annotated[Path, typer.Argument(help="The run's folder.", show_default=False)],
-        html: Annotated[
-            bool, typer.Option("--html", help="Write report.html into the folder, and say where it is.")
-        ] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    ) -> None:
-        """Show a run: how it ended, its results, curves and configuration.
-
-        Also of a run that failed, was stopped or still runs; what is damaged in its folder is said.
-        """
-        with errors_as_lines(typer, debug):
-            from portagrad.train.report import read_run, write_report
-            from portagrad.train.report.terminal import print_run
-
-            found = read_run(run)
-            if html:
-                print(write_report(found))
-            else:
-                print_run(found)
-
-    return show
-
-
-def _compare(typer: Any) -> Any:
-    def compare(
-        runs: Annotated[
-            list[str],
-            typer.Argument(help="Folders of runs, patterns, or a folder of runs.", show_default=False),
-        ],
-        output: Annotated[
-            Path | None,
-            typer.Option(help="Write a page with the curves, NAME.html, or the table, NAME.csv, instead."),
-        ] = None,
-        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    ) -> None:
-        """Put runs side by side: their results, and the settings in which they differ."""
-        with errors_as_lines(typer, debug):
-            from portagrad.train.report import find_runs, read_run
-            from portagrad.train.report.comparison import compare as compared
-            from portagrad.train.report.comparison import write_comparison
-            from portagrad.train.report.terminal import print_comparison
-
-            found = compared([read_run(folder) for folder in find_runs(runs)])
-            if output is None:
-                print_comparison(found)
-            else:
-                write_comparison(found, output)
-                print(output)
-
-    return compare
 
 
 def _devices(typer: Any) -> Any:
