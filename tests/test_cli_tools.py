@@ -38,7 +38,8 @@ def trained(tmp_path_factory):
     header = ",".join(["digit", *(f"p{i}" for i in range(64))])
     np.savetxt(folder / "named.csv", table, delimiter=",", fmt="%g", header=header, comments="")
     (folder / "small.toml").write_text(
-        '[data]\npath = "small.npz"\n[model]\nhidden = [16]\n[optimizer]\nlr = 0.01\n[train]\nepochs = 4\n'
+        '[data]\npath = "small.npz"\n[model]\nhidden = [16]\n[optimizer]\nlr = 0.01\n'
+        "[train]\nepochs = 4\nfigures = false\n"
     )
     code, _, err = run("train", folder / "small.toml", "--output", folder / "run", "--no-compile")
     assert code == 0, err

@@ -20,6 +20,7 @@ from portagrad.train import Progress, fit, load_config, load_model, resume
 from portagrad.train import checkpoint as checkpoint_module
 from portagrad.train import run as run_module
 from portagrad.train.checkpoint import newest_checkpoint, read_checkpoint
+from portagrad.train.report import flat
 
 SMALL = """
 [data]
@@ -35,6 +36,7 @@ epochs = 4
 batch_size = 16
 checkpoint_steps = 1
 compile = false
+figures = false
 """
 # How often a run is killed; CONTRIBUTING.md says how to ask for more.
 KILLS = int(os.environ.get("PORTAGRAD_KILLS", "0"))
@@ -86,9 +88,9 @@ def test_a_killed_run_ends_with_the_same_bytes(folder, xp_device, compile):
     library = xp_device.backend.name
     if compile and library in ("torch", "dask", "strict"):
         pytest.skip(f"a compiled step of {library} is the eager one")
-    kills = KILLS or (20 if library == "numpy" and not compile else 5)
+    kills = KILLS or (20 if library == "numpy" and not compile else 3)
     if compile and library == "numpy":
-        kills = min(kills, 3)  # each start compiles loops anew
+        kills = min(kills, 2)  # each start compiles loops anew
     done = subprocess.run(
         [
             *(sys.executable, "tests/killed_runs.py", str(xp_device), folder, str(kills), "1"),
@@ -167,7 +169,7 @@ def test_a_run_moves_between_libraries(folder, xp_device):
     found = resume(folder / "run", device=str(xp_device))
     assert found.summary["device"] == str(xp_device)
     for ours, theirs in zip(lines(whole.folder), lines(found.folder), strict=True):
-        assert theirs == pytest.approx(ours, rel=1e-4)
+        assert dict(flat(theirs)) == pytest.approx(dict(flat(ours)), rel=1e-4)
 
 
 def test_a_run_goes_on_for_more_epochs_and_only_with_its_own_settings(folder):

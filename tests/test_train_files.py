@@ -10,7 +10,7 @@ import portagrad as pg
 from portagrad import nn, random
 from portagrad.errors import CheckpointError, ConfigError
 from portagrad.train import load_weights, save_weights
-from portagrad.train.reports import confusion_matrix, write_confusion, write_curves
+from portagrad.train.reports import confusion_matrix, draw_confusion, write_confusion, write_curves
 from portagrad.train.run_folder import fresh_folder, json_line, replacing, write_text
 
 
@@ -173,6 +173,7 @@ def test_the_confusion_matrix_counts_by_true_class_and_prediction():
 def test_the_confusion_plot_of_any_number_of_classes(tmp_path, classes):
     names = [f"class {i}: a rather long name" for i in range(classes)]
     write_confusion(tmp_path, np.eye(classes, dtype=np.int64) * 3, names)
+    draw_confusion(tmp_path, np.eye(classes, dtype=np.int64) * 3, names)
     width, height = png_size(tmp_path / "confusion.png")
     assert 400 < width < 2400 and 400 < height < 2400
 

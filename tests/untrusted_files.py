@@ -279,7 +279,7 @@ class Configurations:
     def mutant(self, rng):
         text = self.text
         for _ in range(rng.choice((1, 1, 3))):
-            text = mutated_text(rng, text)
+            text = mutated_text(rng, text or self.text)
         self.path.write_text(text, encoding="utf-8", errors="replace")
 
     def read(self):

@@ -180,6 +180,8 @@ class LoopConfig:
         Less than this is no improvement.
     restore_best : bool
         Whether the run ends with the weights of its best epoch, instead of the last.
+    figures : bool
+        Whether the run leaves its plots and the page ``report.html``, which take about a second to draw.
     """
 
     epochs: Count = 50
@@ -192,6 +194,7 @@ class LoopConfig:
     monitor: Literal["loss", "accuracy"] = "loss"
     min_delta: NotNegative = 0.0
     restore_best: bool = False
+    figures: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from portagrad.train.tensorboard import TensorBoard, require_tensorboard
 FREE = (
     *("device", "output", "train.epochs", "train.compile", "train.checkpoint_steps"),
     *("train.patience", "train.monitor", "train.min_delta", "train.restore_best", "train.tensorboard"),
+    "train.figures",
 )
 
 
@@ -53,7 +54,8 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
         ``model.safetensors`` (see `load_model`) and with a validation set ``best.safetensors``,
         ``checkpoints``, ``curves.png``, ``confusion.png``, ``confusion.json``, ``environment.json``,
         ``summary.json`` and the page ``report.html``, which a run that fails or is stopped leaves too; with
-        ``train.tensorboard`` also ``tensorboard``, a folder of event files.
+        ``train.tensorboard`` also ``tensorboard``, a folder of event files. ``train.figures = false`` leaves
+        the plots and the page out.
 
     Raises
     ------
@@ -190,7 +192,7 @@ def _trained(run: Run, folder: Path, progress: Progress | None) -> Result:
     with (
         np.errstate(all="ignore"),
         progress or Progress() as shown,
-        _reported(folder),
+        _reported(folder) if run.config.train.figures else contextlib.nullcontext(),
         Metrics(folder / "metrics.jsonl", run.at.records) as metrics,
         contextlib.ExitStack() as stack,
     ):

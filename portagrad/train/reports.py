@@ -39,7 +39,7 @@ def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray[
 
 
 def write_confusion(folder: Path, matrix: np.ndarray[Any, Any], names: Sequence[str]) -> None:
-    """Write ``confusion.json`` and ``confusion.png``.
+    """Write ``confusion.json``.
 
     Parameters
     ----------
@@ -57,6 +57,9 @@ def write_confusion(folder: Path, matrix: np.ndarray[Any, Any], names: Sequence[
     }
     write_text(folder / "confusion.json", json_line(record) + "\n")
 
+
+def draw_confusion(folder: Path, matrix: np.ndarray[Any, Any], names: Sequence[str]) -> None:
+    """Draw ``confusion.png`` of what `write_confusion` writes."""
     classes = len(names)
     side = min(4.6 + 0.34 * classes, 14.0)
     figure = _figure(side, side * 0.94)

@@ -25,7 +25,7 @@ from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
-from portagrad.train.reports import confusion_matrix, write_confusion, write_curves
+from portagrad.train.reports import confusion_matrix, draw_confusion, write_confusion, write_curves
 from portagrad.train.run_folder import Metrics, json_line, write_text
 from portagrad.train.saved_model import Description, TrainedModel, save_model
 from portagrad.train.signals import StopSignals
@@ -140,7 +140,7 @@ class Run:
                     self._epoch(folder, progress, stop)
                 except NonFiniteError as error:
                     metrics.write(epoch=at.epoch, error=str(error))
-                    if at.records:
+                    if at.records and self.config.train.figures:
                         write_curves(folder, at.records, None)
                     raise
                 at.seconds = time.perf_counter() - began
@@ -289,7 +289,9 @@ class Run:
         if self.validation is not None:
             save_model(folder / "best.safetensors", self._trained(at.best))
         write_confusion(folder, matrix, data.names)
-        write_curves(folder, at.records, test)
+        if self.config.train.figures:
+            draw_confusion(folder, matrix, data.names)
+            write_curves(folder, at.records, test)
         summary = self._summary(test, classification(data.test.labels.astype(np.int64), probabilities))
         write_text(folder / "summary.json", json_line(summary, indent=2) + "\n")
         return Result(folder, model, test["test_loss"], test["test_accuracy"], matrix, summary)
