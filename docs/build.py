@@ -27,8 +27,9 @@ def on_files(files: Any, config: Any) -> Any:
 
     for path, text in reference().items():
         files.append(File.generated(config, path, content=text))
-    for figure in RESULTS.glob("*.png"):
-        files.append(File.generated(config, f"results/{figure.name}", abs_src_path=str(figure)))
+    for figure in RESULTS.rglob("*.png"):
+        path = f"results/{figure.relative_to(RESULTS).as_posix()}"
+        files.append(File.generated(config, path, abs_src_path=str(figure)))
     return files
 
 

@@ -87,7 +87,7 @@ _ERRORS = [
     "OutOfMemoryError",
     "SavedValueMutatedError",
 ]
-_MODULES = ["data", "nn", "onnx", "optim", "random", "scipy", "testing", "train"]
+_MODULES = ["data", "distributed", "nn", "onnx", "optim", "random", "scipy", "testing", "train"]
 _INTERNAL = (
     *(
         "cross_entropy_and_slope",

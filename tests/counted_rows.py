@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,14 @@ def loads(folder: str) -> list[tuple[int, int]]:
     log = Path(folder, "loads")
     pairs = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
     return [(int(chunk), int(process)) for chunk, process in pairs]
+
+
+def peak_memory() -> int:
+    """The most resident bytes that this process has had.
+
+    On Linux from the kernel's own mark, for the one of getrusage begins with what the parent had.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of macOS, in bytes

@@ -18,7 +18,8 @@ LAYERS = (
     *("errors", "backend", "config", "device"),
     *("op", "docstring", "ops", "kernel", "trace", "indexed", "recipe", "tensor", "namespace"),
     "protocols",
-    *("transforms", "compile", "random", "testing", "scipy", "nn", "optim", "data", "train", "onnx", "cli"),
+    *("transforms", "compile", "random", "testing", "scipy", "nn", "optim", "data", "distributed"),
+    *("train", "onnx", "cli"),
 )
 """The layout: each imports only what comes before it; docs/design.md says why."""
 

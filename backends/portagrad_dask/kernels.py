@@ -21,7 +21,7 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     """
     if any(n != n for n in shape):
         raise ValueError(
-            f"broadcast_to: the shape {shape} has an axis of unknown length, unknown to Dask after a "
+            f"broadcast_to: an axis of the shape {shape} is of unknown length, as it is in Dask after a "
             f"selection by values; compute the lengths before, with x.compute_chunk_sizes()"
         )
     new = len(shape) - x.ndim

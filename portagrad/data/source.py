@@ -132,6 +132,10 @@ class Part:
 def blocks(source: Source) -> Iterator[tuple[Array, Array]]:
     """All blocks in the file's order, every input checked to be finite.
 
+    Parameters
+    ----------
+    source : Source
+
     Raises
     ------
     DataError

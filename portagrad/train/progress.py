@@ -79,6 +79,11 @@ class BarProgress(Progress):
     """A bar over the whole run: the rate, the loss as it goes, the last epoch's scores and the time left.
 
     Its thread draws ten times a second at most, whatever the number of steps.
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        Where it is drawn; the standard output by default.
     """
 
     def __init__(self, console: Any = None) -> None:
