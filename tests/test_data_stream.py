@@ -1,5 +1,6 @@
 """Streams: their order, their parts, their memory, and files that change under them."""
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -29,8 +30,9 @@ from portagrad.data import (
 )
 from portagrad.data import source as source_module
 from portagrad.errors import DataError
-from portagrad.train import DataConfig
+from portagrad.train import Config, DataConfig, LoopConfig, fit, resume
 from portagrad.train.prepare import prepare
+from portagrad.train.weights import named_leaves
 
 KEY = pg.random.key(3)
 
@@ -323,6 +325,20 @@ def test_streamed_data_are_those_read_whole(files, tmp_path, format):
     train = np.concatenate([rows for rows, _ in prepared.train.all()])
     np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(train.std(axis=0), 1)
+
+
+def test_a_run_on_a_stream_learns_and_goes_on_as_if_it_had_never_stopped(tmp_path):
+    digits = read("examples/data/digits.npz")
+    np.save(tmp_path / "x.npy", digits.inputs)
+    np.save(tmp_path / "y.npy", digits.labels)
+    data = DataConfig(path=tmp_path / "x.npy", labels=str(tmp_path / "y.npy"), stream=True)
+    config = Config(data=data, train=LoopConfig(epochs=5), device="numpy")
+    whole = fit(dataclasses.replace(config, output=tmp_path / "whole"))
+    assert whole.test_accuracy > 0.85
+    first = dataclasses.replace(config, train=LoopConfig(epochs=2), output=tmp_path / "parts")
+    parts = resume(fit(first).folder, ["train.epochs=5"])
+    for name, weights in named_leaves(whole.model).items():
+        np.testing.assert_array_equal(weights, named_leaves(parts.model)[name])
 
 
 _LIMITED = """
