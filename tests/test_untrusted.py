@@ -196,6 +196,8 @@ def test_a_run_that_goes_on_writes_in_its_own_folder_alone(folder):
         {"records": [5]},
         {"records": [{"epoch": 2}]},
         {"records": [{"epoch": 1, "train_loss": "x"}]},
+        {"records": [{"epoch": 1, "norms": 5}]},
+        {"records": [{"epoch": 1, "norms": {"weights": {"layers.0.weight": "x"}}}]},
         {"batch": 1},
         {"best_epoch": 7},
         {"hits": 10**30},

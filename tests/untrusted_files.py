@@ -238,7 +238,8 @@ class Checkpoints:
     def __init__(self, folder):
         model = nn.MLP.init(pg.random.key(0), [3, 4, 2], device="cpu")
         state = State(model, (pg.optim.adam(0.1).init(model), pg.random.key(1)), best=model)
-        state.records = [{"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.25, "learning_rate": 0.1}]
+        norms = {"weights": {"layers.0.weight": 1.5}, "gradients": {"layers.0.weight": 0.5}}
+        state.records = [{"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.25, "norms": norms}]
         state.epoch, state.best_epoch, state.best_value = 2, 1, 0.5
         self.about = {"settings": {"seed": 0, "hidden": [4]}, "data": "80 0badcafe"}
         self.path = state.save(folder / "checkpoints", 5, self.about)

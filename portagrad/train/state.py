@@ -102,16 +102,15 @@ class State:
 
 
 def _is_record(record: Any, epoch: int) -> bool:
-    """Whether this may be the line of that epoch, whose losses and scores are plotted."""
-    return (
-        isinstance(record, dict)
-        and record.get("epoch") == epoch
-        and all(
-            value is None or type(value) in (int, float)
-            for name, value in record.items()
-            if name.startswith(("train_", "validation_"))
-        )
-    )
+    """Whether this may be the line of that epoch, whose losses, scores and norms are plotted."""
+    if not isinstance(record, dict) or record.get("epoch") != epoch:
+        return False
+    norms = record.get("norms", {})
+    if not isinstance(norms, dict) or not all(isinstance(part, dict) for part in norms.values()):
+        return False
+    numbers = [value for name, value in record.items() if name.startswith(("train_", "validation_"))]
+    numbers += [value for part in norms.values() for value in part.values()]
+    return all(value is None or type(value) in (int, float) for value in numbers)
 
 
 _FACTS: dict[str, type] = {
