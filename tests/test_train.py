@@ -413,3 +413,11 @@ def test_examples_that_do_not_fit_the_device_are_moved_batch_by_batch(monkeypatc
     for (x, y), (u, v) in zip(roomy.batches(random.key(0), 4), tight.batches(random.key(0), 4), strict=True):
         np.testing.assert_array_equal(x, u)
         np.testing.assert_array_equal(y, v)
+
+
+@pytest.mark.parametrize("variable", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_several_processes_of_mpiexec_are_not_taken_for_one_run(small, monkeypatch, variable):
+    monkeypatch.setenv(variable, "4")
+    with pytest.raises(ConfigError, match="4 processes"):
+        fit(small)
+    assert not small.output.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,12 @@ def _check_dtype(config: Config, where: Device) -> None:
 
 
 def _require_extra() -> None:
+    ranks = os.environ.get("PMI_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
+    if ranks != "1":
+        raise ConfigError(
+            f"mpiexec started {ranks} processes, but a run trains in one: they would be {ranks} runs, not one "
+            "run on several ranks; start portagrad without mpiexec"
+        )
     missing = [
         name for name in ("jinja2", "matplotlib", "safetensors") if importlib.util.find_spec(name) is None
     ]
