@@ -261,8 +261,8 @@ def _require_extra() -> None:
     ranks = os.environ.get("PMI_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
     if ranks != "1":
         raise ConfigError(
-            f"mpiexec started {ranks} processes, but a run trains in one: they would be {ranks} runs, not one "
-            "run on several ranks; start portagrad without mpiexec"
+            f"mpiexec started {ranks} processes, but a run trains in one: they would be {ranks} runs, "
+            "not one run on several ranks; start portagrad without mpiexec"
         )
     missing = [
         name for name in ("jinja2", "matplotlib", "safetensors") if importlib.util.find_spec(name) is None
