@@ -27,7 +27,15 @@ UNARY = {
 }
 """One ONNX op, of one argument."""
 
-ARITHMETIC = {"add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div", "pow": "Pow"}
+ARITHMETIC = {
+    "add": "Add",
+    "subtract": "Sub",
+    "multiply": "Mul",
+    "divide": "Div",
+    "pow": "Pow",
+    "maximum": "Max",
+    "minimum": "Min",
+}
 LOGIC = {"and": "And", "or": "Or", "xor": "Xor"}
 COMPARISONS = {
     "equal": "Equal",
@@ -200,16 +208,6 @@ def _logaddexp(w: Writer, out: Value, a: Value, b: Value) -> Value:
     return w.emit(
         "Add", top, w.emit("Where", same, w.constant(math.log(2), out.dtype), more, dtype=out.dtype)
     )
-
-
-@lowers("maximum")
-def _maximum(w: Writer, out: Value, a: Value, b: Value) -> Value:
-    return w.emit("Max", w.cast(a, out.dtype), w.cast(b, out.dtype))
-
-
-@lowers("minimum")
-def _minimum(w: Writer, out: Value, a: Value, b: Value) -> Value:
-    return w.emit("Min", w.cast(a, out.dtype), w.cast(b, out.dtype))
 
 
 @lowers("clip")

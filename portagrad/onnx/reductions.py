@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from portagrad.onnx.lowering import LOWERINGS, Axis, alike, axes_of, flattened, lowers
-from portagrad.onnx.writer import BOOL, INT64, Value, Writer
+from portagrad.onnx.writer import BOOL, INT64, Lowering, Value, Writer
 
 
 def _reduction(w: Writer, op_type: str, x: Value, axis: Axis, keepdims: bool) -> Value:
@@ -16,41 +16,28 @@ def _reduction(w: Writer, op_type: str, x: Value, axis: Axis, keepdims: bool) ->
     return w.emit(op_type, x, w.constant(axes, INT64), keepdims=int(keepdims))
 
 
-@lowers("sum")
-def _sum(
-    w: Writer, out: Value, x: Value, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False
-) -> Value:
-    x = Value(w.cast(x, out.dtype).name, out.dtype, x.dims)
-    return _reduction(w, "ReduceSum", x, axis, keepdims)
+def _reduced(op_type: str) -> Lowering:
+    def lower(
+        w: Writer, out: Value, x: Value, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False
+    ) -> Value:
+        x = Value(w.cast(x, out.dtype).name, out.dtype, x.dims)
+        return _reduction(w, op_type, x, axis, keepdims)
+
+    return lower
 
 
-@lowers("prod")
-def _prod(
-    w: Writer, out: Value, x: Value, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False
-) -> Value:
-    x = Value(w.cast(x, out.dtype).name, out.dtype, x.dims)
-    return _reduction(w, "ReduceProd", x, axis, keepdims)
+LOWERINGS |= {name: _reduced(f"Reduce{name.capitalize()}") for name in ("sum", "prod", "mean", "max", "min")}
 
 
-@lowers("mean")
-def _mean(w: Writer, out: Value, x: Value, *, axis: Axis = None, keepdims: bool = False) -> Value:
-    return _reduction(w, "ReduceMean", x, axis, keepdims)
-
-
-@lowers("max")
-def _max(w: Writer, out: Value, x: Value, *, axis: Axis = None, keepdims: bool = False) -> Value:
-    return _reduction(w, "ReduceMax", x, axis, keepdims)
-
-
-@lowers("min")
-def _min(w: Writer, out: Value, x: Value, *, axis: Axis = None, keepdims: bool = False) -> Value:
-    return _reduction(w, "ReduceMin", x, axis, keepdims)
+def _counted(w: Writer, x: Value, axis: Axis, keepdims: bool) -> Value:
+    """How many elements are true, or not 0."""
+    told = Value(w.cast(w.cast(x, BOOL), INT64).name, INT64, x.dims)
+    return _reduction(w, "ReduceSum", told, axis, keepdims)
 
 
 @lowers("any")
 def _any(w: Writer, out: Value, x: Value, *, axis: Axis = None, keepdims: bool = False) -> Value:
-    told = Value(w.cast(w.cast(x, BOOL), INT64).name, INT64, x.dims)
-    return w.cast(_reduction(w, "ReduceSum", told, axis, keepdims), BOOL)
+    return w.cast(_counted(w, x, axis, keepdims), BOOL)
 
 
 @lowers("all")
@@ -62,8 +49,7 @@ def _all(w: Writer, out: Value, x: Value, *, axis: Axis = None, keepdims: bool =
 
 @lowers("count_nonzero")
 def _count_nonzero(w: Writer, out: Value, x: Value, *, axis: Axis = None, keepdims: bool = False) -> Value:
-    told = Value(w.cast(w.cast(x, BOOL), INT64).name, INT64, x.dims)
-    return w.cast(_reduction(w, "ReduceSum", told, axis, keepdims), out.dtype)
+    return w.cast(_counted(w, x, axis, keepdims), out.dtype)
 
 
 def _arg(op_type: str) -> Any:
