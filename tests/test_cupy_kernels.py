@@ -6,7 +6,6 @@ import ctypes
 import functools
 import importlib.util
 import itertools
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import cuda_on_host
 import numpy as np
 import pytest
 from cuda_on_host import adapter, planned
+from required import lacking
 
 import portagrad as pg
 from portagrad.op import TABLE
@@ -209,10 +209,7 @@ def nvrtc() -> Any:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    told = "there is no NVRTC: pip install nvidia-cuda-nvrtc (58 MB; it needs no GPU)"
-    if "nvrtc" in os.environ.get("PORTAGRAD_REQUIRE", ""):
-        pytest.fail(f"PORTAGRAD_REQUIRE names nvrtc, but {told}")
-    pytest.skip(told)
+    lacking("nvrtc", "there is no NVRTC: pip install nvidia-cuda-nvrtc (58 MB; it needs no GPU)")
 
 
 def ptx(library: Any, source: str) -> str:

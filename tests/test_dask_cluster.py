@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from counted_rows import load, load_or_die, loads, peak_memory, rows, uniform
+from required import lacking
 
 import portagrad as pg
 
 if importlib.util.find_spec("distributed") is None:
     told = "distributed is not installed: pip install 'portagrad[distributed]'"
-    if "distributed" in os.environ.get("PORTAGRAD_REQUIRE", "").split(","):
-        pytest.fail(f"PORTAGRAD_REQUIRE names distributed, but {told}", pytrace=False)
-    pytest.skip(told, allow_module_level=True)
+    lacking("distributed", told, whole_module=True)
 
 import dask
 import dask.array as da

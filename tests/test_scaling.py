@@ -6,13 +6,13 @@ import importlib.util
 import itertools
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from required import lacking
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -128,10 +128,7 @@ def test_the_table_on_the_page_is_that_of_the_measurements() -> None:
 
 def test_a_run_under_mpiexec_measures_the_link_and_the_steps(tmp_path: Path) -> None:
     if importlib.util.find_spec("mpi4py") is None:
-        told = "mpi4py is not installed: pip install 'portagrad[mpi]' mpich"
-        if "mpi" in os.environ.get("PORTAGRAD_REQUIRE", "").split(","):
-            pytest.fail(f"PORTAGRAD_REQUIRE names mpi, but {told}")
-        pytest.skip(told)
+        lacking("mpi", "mpi4py is not installed: pip install 'portagrad[mpi]' mpich")
     found = scaling.launch(2, rounds=2)
     assert found["nbytes"] == 4 * sum((m + 1) * n for m, n in itertools.pairwise(scaling.SIZES))
     assert all(0 < found[what] < 60 for what in ("fixed batch", "fixed share"))
