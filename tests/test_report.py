@@ -2,16 +2,17 @@
 
 import io
 import json
-import os
 import re
 import shutil
 
 import numpy as np
 import pytest
+from required import lacking
 from rich.console import Console
 from typer.testing import CliRunner
 
 from portagrad.cli import make_app
+from portagrad.cli.terminal import print_comparison, print_run
 from portagrad.errors import ConfigError
 from portagrad.train import (
     BarProgress,
@@ -28,7 +29,6 @@ from portagrad.train.report import find_runs, read_run, report_html, write_repor
 from portagrad.train.report.chart import Line, axis, line_chart
 from portagrad.train.report.comparison import compare, comparison_csv, write_comparison
 from portagrad.train.report.drawings import drawings
-from portagrad.train.report.terminal import print_comparison, print_run
 
 HOSTILE = '<script>document.title="taken"</script>'
 SECTIONS = ("curves", "confusion", "classes", "norms", "graph", "configuration", "environment")
@@ -208,9 +208,7 @@ def browser():
         sync_playwright = None
     if program is None or sync_playwright is None:
         reason = "no chromium" if program is None else "playwright is not installed"
-        if "browser" in os.environ.get("PORTAGRAD_REQUIRE", "").split(","):
-            pytest.fail(f"PORTAGRAD_REQUIRE names browser, but there is {reason}")
-        pytest.skip(f"a browser is not usable: {reason}")
+        lacking("browser", f"a browser is not usable: {reason}")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started

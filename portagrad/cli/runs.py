@@ -23,8 +23,8 @@ def runs(typer: Any) -> dict[str, Callable[..., None]]:
         Also of a run that failed, was stopped or still runs; what is damaged in its folder is said.
         """
         with errors_as_lines(typer, debug):
+            from portagrad.cli.terminal import print_run
             from portagrad.train.report import read_run, write_report
-            from portagrad.train.report.terminal import print_run
 
             found = read_run(run)
             if html:
@@ -47,9 +47,9 @@ def runs(typer: Any) -> dict[str, Callable[..., None]]:
     ) -> None:
         """Put runs side by side: their results, and the settings in which they differ."""
         with errors_as_lines(typer, debug):
+            from portagrad.cli.terminal import print_comparison
             from portagrad.train.report import comparison as side_by_side
             from portagrad.train.report import find_runs, read_run
-            from portagrad.train.report.terminal import print_comparison
 
             found = side_by_side.compare([read_run(folder) for folder in find_runs(folders)])
             if output is None:

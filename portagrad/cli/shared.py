@@ -45,8 +45,14 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if console.is_terminal:
         console.print(table)
         return
-    # Not cut to the 80 columns that Rich takes for a pipe, nor padded, so that the lines can be searched.
+    print("\n".join(line.strip() for line in whole_lines(table)).strip())
+
+
+def whole_lines(table: Any) -> list[str]:
+    """A table's lines for a pipe: not cut to the 80 columns that Rich takes one for, and not padded."""
+    from rich.console import Console
+
     wide = Console(width=Console(width=10_000).measure(table).maximum)
     with wide.capture() as captured:
         wide.print(table)
-    print("\n".join(line.strip() for line in captured.get().strip().splitlines()))
+    return [line.rstrip() for line in captured.get().strip("\n").splitlines()]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from portagrad.cli.shared import whole_lines
 from portagrad.train.report.comparison import Comparison
 from portagrad.train.report.page import duration, said
 from portagrad.train.report.record import RunRecord, number
@@ -58,8 +59,7 @@ def print_run(run: RunRecord, console: Any = None) -> None:
             results.append([label, *cells, tested, sparkline(run.series(key))])
     if results:
         _print_table(console, ("", "first", "best epoch", "last", "test", "curve"), results)
-        seconds = number(run.summary.get("seconds")) or number(run.epochs[-1].get("seconds"))
-        told = f"{len(run.epochs)} epochs in {duration(seconds)}, the best of them {int(best['epoch'])}"
+        told = f"{len(run.epochs)} epochs in {duration(run.seconds)}, the best of them {int(best['epoch'])}"
         console.print(told, highlight=False)
     if run.config:
         _print_table(console, ("setting", "value"), [list(pair) for pair in run.settings().items()])
@@ -110,7 +110,6 @@ _SPLITS = (("train", "training"), ("validation", "validation"))
 def _print_table(console: Any, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table; a pipe gets it as wide as it is and without padding, so that its lines can be searched."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -122,10 +121,7 @@ def _print_table(console: Any, header: Sequence[str], rows: Sequence[Sequence[An
     if console.is_terminal:
         console.print(table)
         return
-    wide = Console(width=Console(width=10_000).measure(table).maximum)
-    with wide.capture() as captured:
-        wide.print(table)
-    console.file.write("\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines()) + "\n")
+    console.file.write("\n".join(whole_lines(table)) + "\n")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

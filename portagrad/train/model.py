@@ -18,6 +18,11 @@ Step = Callable[[Any, Any, Any, Any], tuple[Any, Any, Any, Any]]
 """``step(params, state, x, y) -> params, state, loss, correct``"""
 
 
+def loss(model: Any, x: Any, y: Any) -> Any:
+    """Mean cross-entropy of a batch, without dropout."""
+    return nn.cross_entropy(model(x), y)
+
+
 def make_model(config: Config, features: int, classes: int, key: random.Key, where: Device) -> nn.MLP:
     """A multilayer perceptron with fresh weights."""
     model = config.model

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from portagrad import nn
 from portagrad.compile.compiled import compile
 from portagrad.namespace import function
 from portagrad.train.feed import on_host
+from portagrad.train.model import loss
 from portagrad.train.weights import named_leaves
 from portagrad.transforms.gradient import grad
 from portagrad.transforms.tree import flatten
@@ -30,9 +30,6 @@ def make_watch(compiled: bool) -> Watch:
         ``watch(model, x, y) -> norms, gradients``: the norms are one array, of the weights and then of the
         gradients, each in the order of the model's arrays.
     """
-
-    def loss(model: Any, x: Any, y: Any) -> Any:
-        return nn.cross_entropy(model(x), y)
 
     gradient = grad(loss)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 Series = Sequence[float | None]
 _WIDTH, _HEIGHT = 1000.0, 400.0  # units of the drawing, of no consequence but for rounding
+_TONES = 8  # colours of the page
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Line:
     values: Series
     tone: int = 0
     dashed: bool = False
+
+    @classmethod
+    def of_many(cls, label: str, values: Series, place: int) -> Line:
+        """The curve at a place among many: the colours by turns, then dashed."""
+        return cls(label, values, place % _TONES, dashed=place // _TONES % 2 == 1)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from portagrad.train.report.record import RunRecord, number
 from portagrad.train.run_folder import write_text
 
 _LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "log_loss")
-_TONES = 8
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,10 @@ def compare(runs: Sequence[RunRecord]) -> Comparison:
     )
     rows = []
     for index, (run, table) in enumerate(zip(runs, tables, strict=True)):
-        seconds = number(run.summary.get("seconds")) or number((run.epochs or ({},))[-1].get("seconds"))
         status = f"{run.status}, damaged" if run.faults else run.status
         results = [said(columns[place][index], measures[place][1]) for place in shown]
         settings = [table.get(key, "–") for key in differing]
-        rows.append((run.name, status, str(len(run.epochs)), duration(seconds), *results, *settings))
+        rows.append((run.name, status, str(len(run.epochs)), duration(run.seconds), *results, *settings))
     best: list[set[int]] = [set() for _ in runs]
     for offset, place in enumerate(shown):
         known = [value for value in columns[place] if value is not None]
@@ -101,7 +99,7 @@ def _charts(runs: Sequence[RunRecord]) -> list[Chart]:
             for place, (run, key) in enumerate(found):
                 at = {int(record["epoch"]): number(record.get(key)) for record in run.epochs}
                 values = [at.get(int(n)) for n in numbers]
-                lines.append(Line(run.name, values, place % _TONES, dashed=place // _TONES % 2 == 1))
+                lines.append(Line.of_many(run.name, values, place))
             word = "Training" if split == "train" else "Validation"
             made.append(
                 line_chart(f"{word} {name}", numbers, lines, percent=percent(name), may_log=name == "loss")

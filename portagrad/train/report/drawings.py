@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from portagrad import nn, random
+from portagrad import random
 from portagrad.compile.drawing import svg
 from portagrad.device import device
 from portagrad.train.config import Config
-from portagrad.train.model import make_model
+from portagrad.train.model import loss, make_model
 from portagrad.train.report.record import RunRecord, number
 from portagrad.train.schema import Fault, build
 from portagrad.transforms.gradient import value_and_grad
@@ -56,9 +56,6 @@ def drawings(run: RunRecord) -> list[Drawing]:
 
     def forward(model: Any, x: Any) -> Any:
         return model(x)
-
-    def loss(model: Any, x: Any, y: Any) -> Any:
-        return nn.cross_entropy(model(x), y)
 
     made = [_drawing("Forward pass", graph(forward, model, x).improved())]
     if run.predictions is None:

@@ -20,7 +20,6 @@ from portagrad.train.run_folder import write_text
 # Epochs and points beyond so many make a page slow and no curve clearer.
 _MOST_ROWS = 500
 _MOST_POINTS = 2000
-_TONES = 8
 
 
 def write_report(run: RunRecord, path: Path | None = None) -> Path:
@@ -120,17 +119,11 @@ def _tiles(run: RunRecord) -> list[tuple[str, str, str]]:
     planned = run.config.get("train", {})
     planned = planned.get("epochs") if isinstance(planned, dict) else None
     made.append(("epochs", str(len(run.epochs)), f"of {planned}" if planned else ""))
-    seconds = _seconds(run)
-    made.append(("duration", duration(seconds), ""))
+    made.append(("duration", duration(run.seconds), ""))
     weights = number(run.summary.get("weights"))
     if weights is not None:
         made.append(("weights", f"{int(weights):,}", ""))
     return made
-
-
-def _seconds(run: RunRecord) -> float | None:
-    last = run.epochs[-1] if run.epochs else {}
-    return number(run.summary.get("seconds")) or number(last.get("seconds"))
 
 
 def curves(run: RunRecord) -> list[Chart]:
@@ -209,10 +202,7 @@ def _norm_charts(run: RunRecord) -> dict[str, Any]:
     charts, rows = [], []
     for kind, title in (("gradients", "Norm of the gradient"), ("weights", "Norm of the weights")):
         by_name = run.norms(kind)
-        lines = [
-            Line(name, values, place % _TONES, dashed=place // _TONES % 2 == 1)
-            for place, (name, values) in enumerate(by_name.items())
-        ]
+        lines = [Line.of_many(name, values, place) for place, (name, values) in enumerate(by_name.items())]
         charts.append(line_chart(title, numbers, lines, may_log=True))
         rows += [[kind, name, *_first_and_last(values)] for name, values in by_name.items()]
     return {"charts": [chart for chart in charts if chart is not None], "rows": rows}
@@ -237,4 +227,4 @@ def _environment(run: RunRecord) -> list[tuple[str, str]]:
     examples = run.summary.get("examples")
     if isinstance(examples, dict):
         rows += [(f"{split} examples", str(count)) for split, count in examples.items()]
-    return [*rows, ("duration", duration(_seconds(run)))]
+    return [*rows, ("duration", duration(run.seconds))]

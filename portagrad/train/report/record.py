@@ -88,6 +88,12 @@ class RunRecord:
                     return key.removeprefix("train_")
         return None
 
+    @property
+    def seconds(self) -> float | None:
+        """That the run took, or has taken by its last epoch."""
+        last = self.epochs[-1] if self.epochs else {}
+        return number(self.summary.get("seconds")) or number(last.get("seconds"))
+
     def series(self, key: str) -> list[float | None]:
         """One measure over the epochs, None where it is missing or not finite."""
         return [number(record.get(key)) for record in self.epochs]
