@@ -39,7 +39,7 @@ def test_measures_of_a_classifier_are_those_of_scikit_learn(classes, seed):
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-12, err_msg=name)
     np.testing.assert_array_equal(
-        metrics.confusion(labels, taken, classes),
+        metrics.confusion_matrix(labels, taken, classes),
         theirs.confusion_matrix(labels, taken, labels=range(classes)),
     )
 

@@ -10,7 +10,8 @@ import portagrad as pg
 from portagrad import nn, random
 from portagrad.errors import CheckpointError, ConfigError
 from portagrad.train import load_weights, save_weights
-from portagrad.train.reports import confusion_matrix, draw_confusion, write_confusion, write_curves
+from portagrad.train.metrics import confusion_matrix
+from portagrad.train.reports import draw_confusion, write_confusion, write_curves
 from portagrad.train.run_folder import fresh_folder, json_line, replacing, write_text
 
 

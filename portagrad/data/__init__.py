@@ -49,8 +49,14 @@ __all__ = [
     "stream",
 ]
 
-_SUFFIXES = {".npz": "npz", ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".data": "csv", ".idx": "idx"}
-_SUFFIXES |= {".npy": "npy", ".parquet": "parquet", ".pq": "parquet"}
+_SUFFIXES = {
+    ".npz": "npz",
+    ".idx": "idx",
+    ".npy": "npy",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".data"), "csv"),
+}
 
 
 def file_format(path: str | Path) -> str:

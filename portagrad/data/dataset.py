@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from portagrad.data.files import nearest, shown
+from portagrad.data.files import hint, shown
 from portagrad.errors import DataError
 
 Array = np.ndarray[Any, Any]
@@ -177,9 +177,8 @@ def _classes_of_texts(
     number = {name: index for index, name in enumerate(classes)}
     for row, text in enumerate(labels):
         if str(text) not in number:
-            close = nearest(str(text), list(classes))
-            hint = f"; the nearest is {shown(close)}" if close else ""
-            raise DataError(f"{at(row)}: {shown(str(text))} is none of the {len(number)} classes{hint}")
+            near = hint(str(text), list(classes))
+            raise DataError(f"{at(row)}: {shown(str(text))} is none of the {len(number)} classes{near}")
     return np.asarray([number[name] for name in found], dtype=np.int64)[numbers], tuple(classes)
 
 

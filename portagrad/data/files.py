@@ -32,6 +32,12 @@ def nearest(word: str, known: list[str]) -> str | None:
     return by_case[matches[0]] if matches else None
 
 
+def hint(word: str, known: list[str]) -> str:
+    """The end of a message on a name that is none of the known: the nearest of them, if one is near."""
+    close = nearest(word, known)
+    return f"; the nearest is {shown(close)}" if close else ""
+
+
 def is_file(path: Path) -> bool:
     """Whether `path` is a file; what cannot be a path, such as one that is too long, is none."""
     try:

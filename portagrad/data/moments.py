@@ -38,9 +38,8 @@ class Moments:
             count, mean = len(flat), flat.mean(axis=0)
             flat -= mean
             total, delta = self.count + count, mean - self.mean
-            with np.errstate(
-                over="ignore"
-            ):  # a deviation of inf scales to 0, which is as near as numbers get
+            # A deviation of inf scales to 0, which is as near as numbers get.
+            with np.errstate(over="ignore"):
                 between = delta * (self.count * count / total) * delta
                 self.squares = self.squares + (flat * flat).sum(axis=0) + between
             self.mean = self.mean + delta * (count / total)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from portagrad.data.dataset import Array
-from portagrad.data.files import missing_file, nearest, shown
+from portagrad.data.files import hint, is_file, missing_file, shown
 from portagrad.errors import DataError
 
 
@@ -40,10 +40,8 @@ class ParquetSource:
             self.columns = list(inputs) if inputs is not None else [n for n in names if n not in targets]
             for name in (*self._targets, *self.columns):
                 if names.count(name) != 1:
-                    close = nearest(name, names)
-                    hint = f"; the nearest is {shown(close)}" if close else ""
                     fault = "no such column" if name not in names else "two columns of that name"
-                    raise DataError(f"{path}: column {shown(name)}: {fault}{hint}")
+                    raise DataError(f"{path}: column {shown(name)}: {fault}{hint(name, names)}")
             if not self.columns or not self._targets:
                 raise DataError(f"{path}: needs columns for the inputs and for the targets")
             dtypes = [self._dtype(name, schema.field(name).type) for name in self.columns]
@@ -71,7 +69,7 @@ class ParquetSource:
             raise DataError(
                 f"{self.path}: Parquet needs pyarrow, not installed here: pip install 'portagrad[parquet]'"
             ) from None
-        if not self.path.is_file():
+        if not is_file(self.path):
             raise DataError(missing_file(self.path))
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:

@@ -8,7 +8,7 @@ import numpy as np
 
 from portagrad import random
 from portagrad.data.dataset import Array
-from portagrad.data.files import nearest, shown
+from portagrad.data.files import hint, shown
 from portagrad.errors import DataError
 
 
@@ -120,9 +120,8 @@ def class_weights(
     if isinstance(asked, Mapping):
         for name in asked:
             if name not in names:
-                close = nearest(name, list(names))
-                hint = f"; the nearest is {shown(close)}" if close else ""
-                raise DataError(f"class weights: {shown(name)} is none of the {len(names)} classes{hint}")
+                near = hint(name, list(names))
+                raise DataError(f"class weights: {shown(name)} is none of the {len(names)} classes{near}")
         asked = [asked.get(name, 1.0) for name in names]
     weights = np.asarray(asked, dtype=np.float64)
     if weights.shape != (len(names),):

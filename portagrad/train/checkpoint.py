@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -258,20 +258,12 @@ def _table(path: Path, body: bytes) -> dict[str, Any]:
     return table
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            yield block
-
-
 def _sum_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        for block in _blocks(path):
-            digest.update(block)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return digest.hexdigest()
 
 
 def _sum(body: bytes) -> str:

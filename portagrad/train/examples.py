@@ -17,8 +17,8 @@ from portagrad.errors import DataError
 Array = np.ndarray[Any, Any]
 Batch = tuple[Array, Array]
 
-# Rows at a time in a pass over all: enough that calls cost little, few enough for any device.
-_ROWS = 4096
+ROWS = 4096
+"""Rows at a time in a pass over all: enough that calls cost little, few enough for any device."""
 
 
 class Examples(Protocol):
@@ -63,8 +63,8 @@ class InMemory:
             yield self.inputs[rows], self.labels[rows]
 
     def all(self) -> Iterator[Batch]:
-        for start in range(0, len(self), _ROWS):
-            yield self.inputs[start : start + _ROWS], self.labels[start : start + _ROWS]
+        for start in range(0, len(self), ROWS):
+            yield self.inputs[start : start + ROWS], self.labels[start : start + ROWS]
 
     def checksum(self) -> str:
         total = 0
@@ -114,8 +114,8 @@ class Streamed:
 
     def all(self) -> Iterator[Batch]:
         for inputs, targets in blocks(self.source):
-            for start in range(0, len(inputs), _ROWS):
-                part = slice(start, start + _ROWS)
+            for start in range(0, len(inputs), ROWS):
+                part = slice(start, start + ROWS)
                 yield self._ready(inputs[part], targets[part])
 
     def checksum(self) -> str:

@@ -15,12 +15,10 @@ from portagrad.data import batches, prefetched
 from portagrad.device import Device, transfer
 from portagrad.errors import OutOfMemoryError
 from portagrad.namespace import asarray, function
-from portagrad.train.examples import Array, Examples, InMemory
+from portagrad.train.examples import ROWS, Array, Examples, InMemory
 from portagrad.transforms.tree import flatten, tree_map, unflatten
 
 _softmax, _stack = map(function, ("softmax", "stack"))
-# Enough rows that calls cost little beside the arithmetic, few enough for any device.
-_ROWS = 4096
 
 
 class Feed:
@@ -46,9 +44,8 @@ class Feed:
         self._guard = functools.partial(guard, where.native) if guard else contextlib.nullcontext
         self._take = where.backend.xp.take
         self.resident = False
-        if (
-            isinstance(examples, InMemory) and not where.backend.lazy
-        ):  # a lazy library would carry all examples through each step's graph
+        # A lazy library would carry all examples through each step's graph.
+        if isinstance(examples, InMemory) and not where.backend.lazy:
             with contextlib.suppress(OutOfMemoryError, *where.backend.out_of_memory):
                 self._inputs, self._labels = (
                     transfer(examples.inputs, where),
@@ -80,8 +77,8 @@ class Feed:
         if not self.resident:
             yield from self._moved(self.examples.all())
             return
-        for start in range(0, len(self), _ROWS):
-            part = slice(start, min(start + _ROWS, len(self)))
+        for start in range(0, len(self), ROWS):
+            part = slice(start, min(start + ROWS, len(self)))
             yield self._inputs[part, ...], self._labels[part, ...]
 
 

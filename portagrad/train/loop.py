@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from portagrad import nn, random
+from portagrad import random
 from portagrad.device import Device, current_device, device
 from portagrad.errors import ConfigError, Error
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import Config
 from portagrad.train.config_file import dump_config, load_config
 from portagrad.train.find_lr import RangeTest, find_lr
-from portagrad.train.model import make_optimizer
+from portagrad.train.model import loss, make_optimizer
 from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
-from portagrad.train.report import read_run, write_report
+from portagrad.train.report import flat, read_run, write_report
 from portagrad.train.report.environment import write_environment
 from portagrad.train.run import CHECKPOINTS, Result, Run
 from portagrad.train.run_folder import Metrics, fresh_folder, write_text
@@ -165,9 +165,6 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
     key = random.fold_in(run.order_key, 1)
     batches = run.feed.batches(key, config.train.batch_size)
 
-    def loss(model: Any, inputs: Any, labels: Any) -> Any:
-        return nn.cross_entropy(model(inputs), labels)
-
     def optimizer(rates: Any) -> Any:
         return make_optimizer(config, rates)
 
@@ -218,13 +215,9 @@ def _reported(folder: Path) -> Iterator[None]:
 
 def _flat(config: Config) -> Iterator[tuple[str, Any]]:
     """The keys of a configuration, dotted, with their values as JSON has them."""
-    for name, value in vars(config).items():
-        section = vars(value).items() if dataclasses.is_dataclass(value) else ()
-        for key, inner in section or [("", value)]:
-            plain = (
-                list(inner) if isinstance(inner, tuple) else str(inner) if isinstance(inner, Path) else inner
-            )
-            yield f"{name}.{key}" if key else name, plain
+    for key, value in flat(dataclasses.asdict(config)):
+        plain = str(value) if isinstance(value, Path) else value
+        yield key, list(plain) if isinstance(plain, tuple) else plain
 
 
 def _differences(one: Config, other: Config) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,17 +9,17 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 
-def confusion(labels: Array, classes: Array, count: int) -> Array:
+def confusion_matrix(labels: Array, predictions: Array, classes: int) -> Array:
     """How many examples of each class (row) were taken for each class (column).
 
     Examples
     --------
-    >>> confusion(np.asarray([0, 0, 1]), np.asarray([0, 1, 1]), 2)
+    >>> confusion_matrix(np.asarray([0, 0, 1]), np.asarray([0, 1, 1]), 2)
     array([[1, 1],
            [0, 1]])
     """
-    pairs = np.bincount(np.asarray(labels) * count + np.asarray(classes), minlength=count**2)
-    return pairs.reshape(count, count)
+    pairs = np.bincount(np.asarray(labels) * classes + np.asarray(predictions), minlength=classes**2)
+    return pairs.reshape(classes, classes)
 
 
 def precision_recall(matrix: Array) -> tuple[Array, Array]:
@@ -83,7 +82,7 @@ def classification(labels: Array, probabilities: Array) -> dict[str, Any]:
     labels = np.asarray(labels)
     probabilities = np.asarray(probabilities, dtype=np.float64)
     count = probabilities.shape[1]
-    matrix = confusion(labels, probabilities.argmax(axis=1), count)
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), count)
     there = matrix.sum(axis=1) > 0
     seen = there | (matrix.sum(axis=0) > 0)
     precision, recall = precision_recall(matrix)
@@ -137,15 +136,3 @@ def regression(targets: Array, values: Array) -> dict[str, float]:
         "mae": float(np.abs(errors).mean()),
         "r2": float(r2.mean()),
     }
-
-
-CLASSIFICATION: Sequence[str] = (
-    *("accuracy", "balanced_accuracy", "f1_macro", "f1_micro", "f1_weighted"),
-    *("roc_auc", "log_loss", "top_5"),
-)
-REGRESSION: Sequence[str] = ("mse", "rmse", "mae", "r2")
-MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
-    "classification": classification,
-    "regression": regression,
-}
-"""By a run's task."""

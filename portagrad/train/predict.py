@@ -11,12 +11,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from portagrad.data import file_format, read_idx_array, read_npz_arrays
-from portagrad.data.files import missing_file, nearest, shown
+from portagrad.data import file_format, read_idx_array, read_npy, read_npz_arrays
+from portagrad.data.files import hint, open_data, shown
+from portagrad.data.npy_file import NpyFile, NpyHeader
 from portagrad.errors import DataError
+from portagrad.train.examples import ROWS
 from portagrad.train.saved_model import TrainedModel
-
-_ROWS = 4096
 
 Array = np.ndarray[Any, Any]
 Block = tuple[Array, list[str] | None]
@@ -79,9 +79,7 @@ def _blocks(source: str, trained: TrainedModel, labels: str | None, inputs: str 
         yield from _csv_blocks(sys.stdin, "standard input", trained, labels)
         return
     path = Path(source)
-    if not path.is_file():
-        raise DataError(missing_file(path))
-    format = "npy" if path.suffix == ".npy" else file_format(path)
+    format = file_format(path)
     if format == "csv":
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
@@ -90,19 +88,21 @@ def _blocks(source: str, trained: TrainedModel, labels: str | None, inputs: str 
             raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from None
         return
     array, answers = _arrays(path, format, labels, inputs)
-    for start in range(0, len(array), _ROWS):
-        part = slice(start, start + _ROWS)
-        yield array[part], None if answers is None else [_name(trained, label) for label in answers[part]]
+    for start in range(0, len(array), ROWS):
+        stop = min(start + ROWS, len(array))
+        names = None if answers is None else [_name(trained, label) for label in answers[start:stop]]
+        yield array.read(start, stop) if isinstance(array, NpyFile) else array[start:stop], names
 
 
-def _arrays(path: Path, format: str, labels: str | None, inputs: str | None) -> tuple[Array, Array | None]:
+def _arrays(
+    path: Path, format: str, labels: str | None, inputs: str | None
+) -> tuple[Array | NpyFile, Array | None]:
     if format == "npz":
         arrays = read_npz_arrays(path)
         wanted = inputs or next((name for name in arrays if arrays[name].ndim > 1), None)
         for name in (wanted, labels):
             if name is not None and name not in arrays:
-                close = nearest(name, list(arrays))
-                raise DataError(f"{path}: no array {shown(name)}; the nearest is {shown(close or '')}")
+                raise DataError(f"{path}: no array {shown(name)}{hint(name, list(arrays))}")
         if wanted is None:
             raise DataError(f"{path}: no array has an axis of features; it holds {', '.join(arrays)}")
         return arrays[wanted], None if labels is None else arrays[labels].reshape(-1)
@@ -110,10 +110,11 @@ def _arrays(path: Path, format: str, labels: str | None, inputs: str | None) -> 
         raise DataError(f"{path}: only CSV and NPZ files hold labels beside the inputs")
     if format == "idx":
         return read_idx_array(path), None
-    try:
-        return np.load(path, allow_pickle=False, mmap_mode="r"), None
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path}: not a whole .npy file ({' '.join(str(error).split())})") from None
+    if format != "npy":
+        raise DataError(f"{path}: predictions are made of CSV, NPZ, NPY and IDX files, not {format}")
+    with open_data(path) as file:
+        whole = NpyHeader.read(file, str(path)).fortran  # whose rows lie scattered over the file
+    return read_npy(path) if whole else NpyFile(path), None
 
 
 def _csv_blocks(file: TextIO, what: str, trained: TrainedModel, labels: str | None) -> Iterator[Block]:
@@ -128,7 +129,7 @@ def _csv_blocks(file: TextIO, what: str, trained: TrainedModel, labels: str | No
         column = _column(first if has_names else None, labels, what)
         rows = lines if has_names else itertools.chain([first], lines)
         number = 0
-        while block := list(itertools.islice(rows, _ROWS)):
+        while block := list(itertools.islice(rows, ROWS)):
             answers = None if column is None else [_cell(row, column, what, number) for row in block]
             numbers = np.empty((len(block), features))
             for i, row in enumerate(block):
@@ -161,10 +162,7 @@ def _column(names: list[str] | None, labels: str | None, what: str) -> int | Non
         return names.index(labels)
     if labels.isdecimal():
         return int(labels)
-    close = nearest(labels, names or [])
-    raise DataError(
-        f"{what}: no column {shown(labels)}" + (f"; the nearest is {shown(close)}" if close else "")
-    )
+    raise DataError(f"{what}: no column {shown(labels)}{hint(labels, names or [])}")
 
 
 def _cell(row: list[str], column: int, what: str, first: int) -> str:

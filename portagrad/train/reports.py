@@ -16,28 +16,6 @@ _MOST_NUMBERS = 20
 _MOST_NAMES = 40
 
 
-def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray[Any, Any]:
-    """How many examples of each class (row) were taken for each class (column).
-
-    Parameters
-    ----------
-    labels, predictions : arrays of integers, shape (examples,)
-    classes : int
-
-    Returns
-    -------
-    array of int64, shape (classes, classes)
-
-    Examples
-    --------
-    >>> confusion_matrix(np.asarray([0, 0, 1]), np.asarray([0, 1, 1]), 2)
-    array([[1, 1],
-           [0, 1]])
-    """
-    pairs = np.bincount(np.asarray(labels) * classes + np.asarray(predictions), minlength=classes**2)
-    return pairs.reshape(classes, classes)
-
-
 def write_confusion(folder: Path, matrix: np.ndarray[Any, Any], names: Sequence[str]) -> None:
     """Write ``confusion.json``.
 

@@ -19,13 +19,13 @@ from portagrad.errors import NonFiniteError, OutOfMemoryError
 from portagrad.train.checkpoint import Checkpoint
 from portagrad.train.config import Config
 from portagrad.train.feed import Feed, copied, evaluate, read, settled
-from portagrad.train.metrics import classification
+from portagrad.train.metrics import classification, confusion_matrix
 from portagrad.train.model import Step, make_model, make_optimizer, make_schedule, make_step
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
-from portagrad.train.reports import confusion_matrix, draw_confusion, write_confusion, write_curves
+from portagrad.train.reports import draw_confusion, write_confusion, write_curves
 from portagrad.train.run_folder import Metrics, json_line, write_text
 from portagrad.train.saved_model import Description, TrainedModel, save_model
 from portagrad.train.signals import StopSignals
@@ -108,6 +108,7 @@ class Run:
         self.board: TensorBoard | None = None
         self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
         self._about = {"settings": dict(fixed), "data": prepared.train.checksum()}
+        self._first: tuple[Any, Any] | None = None  # batch of the epoch, where this process has made it
         self._saved = time.monotonic()  # when, and after how many steps in all
         self._saved_step = 0
 
@@ -145,7 +146,7 @@ class Run:
                     raise
                 at.seconds = time.perf_counter() - began
                 if stop.asked:
-                    saved = at.save(folder / CHECKPOINTS, self.steps, self._about)
+                    saved = self._save(folder)
                     progress.note(f"stopped at {saved}; portagrad train --resume {folder} goes on from there")
                     stop.leave()
                 record = self._record()
@@ -167,6 +168,10 @@ class Run:
         """The batches of the epoch that are left, or those until a signal asks to stop."""
         key = random.fold_in(self.order_key, self.at.epoch)
         batches = self._batches(key, self.at.batch)
+        self._first = None
+        if self.at.batch == 0:
+            self._first = next(batches)
+            batches = itertools.chain([self._first], batches)
         while self.at.batch < self.steps and not stop.asked:
             before = self.at.seen
             losses = self._window(batches, key, folder, stop)
@@ -201,11 +206,11 @@ class Run:
             self._save(folder)
             raise NonFiniteError(fault)
         at.model, at.optimizer = carried
-        if self.board is not None:
-            self.board.steps(self._taken + 1, losses.tolist())
-        for loss, correct, size in zip(losses.tolist(), hits.tolist(), sizes, strict=True):
-            at.count(loss, int(correct), size)
         every: list[float] = losses.tolist()
+        if self.board is not None:
+            self.board.steps(self._taken + 1, every)
+        for loss, correct, size in zip(every, hits.tolist(), sizes, strict=True):
+            at.count(loss, int(correct), size)
         return every
 
     def _batches(self, key: random.Key, start: int) -> Iterator[tuple[Any, Any]]:
@@ -234,15 +239,16 @@ class Run:
             return self._taken - self._saved_step >= every
         return at_end and time.monotonic() - self._saved >= _SECONDS
 
-    def _save(self, folder: Path) -> None:
-        self.at.save(folder / CHECKPOINTS, self.steps, self._about)
+    def _save(self, folder: Path) -> Path:
+        saved = self.at.save(folder / CHECKPOINTS, self.steps, self._about)
         self._saved, self._saved_step = time.monotonic(), self._taken
+        return saved
 
     def _record(self) -> dict[str, Any]:
         """The line of an epoch; also keeps its weights if they are the best."""
         at = self.at
         # The epoch's first batch, so that a run that went on in the middle of an epoch tells the same.
-        batch = next(self._batches(random.fold_in(self.order_key, at.epoch), 0))
+        batch = self._first or next(self._batches(random.fold_in(self.order_key, at.epoch), 0))
         norms, gradients = self.watch(at.model, *batch)
         record: dict[str, Any] = {
             "epoch": at.epoch,

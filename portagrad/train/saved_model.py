@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,19 +13,20 @@ import numpy as np
 from portagrad import nn
 from portagrad.data import Standardization
 from portagrad.data.files import shown
-from portagrad.device import Device, current_device, device, device_of, transfer
+from portagrad.device import Device, current_device, device_of, transfer
+from portagrad.device import device as device_at
 from portagrad.errors import CheckpointError, DataError
 from portagrad.namespace import function
+from portagrad.train.examples import ROWS
 from portagrad.train.feed import on_host
 from portagrad.train.schema import Count, Fault, Fraction, build
 from portagrad.train.weights import checked_sum, read_weights, save_weights
+from portagrad.transforms.tree import to_device
 
 _softmax = function("softmax")
 FORMAT = 1
 FILE = "model.safetensors"
 _KEY = "portagrad"
-# Rows that one call of the model takes: enough to fill a device, few enough for its memory.
-_ROWS = 4096
 # Above this a description allocates more than its file could hold.
 _MOST_TEXT = 1 << 24
 
@@ -124,10 +125,10 @@ class TrainedModel:
             raise DataError(
                 f"the model takes {features} numbers per example, but the inputs have the shape {rows.shape}"
             )
-        parts = [self._outputs(rows[i : i + _ROWS], i) for i in range(0, len(rows), _ROWS)]
+        parts = [self._outputs(rows[i : i + ROWS], i) for i in range(0, len(rows), ROWS)]
         whole = np.concatenate(parts) if parts else np.zeros((0, self.description.sizes[-1]))
         if self.targets is not None:
-            return Prediction(whole * self.targets.scale + self.targets.mean)
+            return Prediction(self.targets.undo(whole))
         return Prediction(whole.argmax(axis=1), whole)
 
     def _outputs(self, rows: Array, first: int) -> Array:
@@ -143,13 +144,7 @@ class TrainedModel:
 
     def on(self, where: Device | str) -> TrainedModel:
         """The same model on another device."""
-        place = _place(where)
-        layers = tuple(
-            nn.Linear(*[transfer(x, place) if x is not None else None for x in (layer.weight, layer.bias)])
-            for layer in self.model.layers
-        )
-        moved = nn.MLP(layers, self.model.activation, self.model.dropout)
-        return TrainedModel(self.description, moved, self.inputs, self.targets)
+        return replace(self, model=to_device(self.model, where))
 
 
 def save_model(path: str | Path, trained: TrainedModel) -> None:
@@ -205,7 +200,7 @@ def load_model(path: str | Path, *, device: Device | str | None = None) -> Train
         raise CheckpointError(f"{path}: holds weights alone, not a model that `portagrad train` has saved")
     told = _described(path, metadata[_KEY])
     checked_sum(path, arrays, metadata)
-    where = current_device() if device is None else _place(device)
+    where = current_device() if device is None else device_at(device)
     layers = []
     for i, (n_in, n_out) in enumerate(zip(told.sizes, told.sizes[1:], strict=False)):
         weight = _array(path, arrays, f"model.layers.{i}.weight", (n_in, n_out), told.dtype)
@@ -218,10 +213,6 @@ def load_model(path: str | Path, *, device: Device | str | None = None) -> Train
             f"{path}: the array {shown(next(iter(arrays)))} belongs to no part of the model"
         )
     return TrainedModel(told, nn.MLP(tuple(layers), told.activation, told.dropout), inputs, targets)
-
-
-def _place(where: Device | str) -> Device:
-    return device(where) if isinstance(where, str) else where
 
 
 def _arrays(scaling: Standardization) -> Mapping[str, Array]:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from portagrad.data import read
-from portagrad.data.files import missing_file
+from portagrad.data.files import is_file, missing_file
 from portagrad.errors import ConfigError, DataError
 from portagrad.train.config import Config
 from portagrad.train.config_file import toml_value
 from portagrad.train.run_folder import replacing
 
 _WIDTH = 100
+_EXAMPLE = "data.npz"
 
 
 def starter(data: str | Path | None = None) -> str:
@@ -40,9 +41,14 @@ def starter(data: str | Path | None = None) -> str:
     >>> "1797 examples of 64 features in 10 classes" in text
     True
     """
-    if data is not None and not Path(data).is_file():
+    return _text(data, str(data or _EXAMPLE))
+
+
+def _text(data: str | Path | None, path: str) -> str:
+    """The configuration for a file, which it calls `path`."""
+    if data is not None and not is_file(Path(data)):
         raise DataError(missing_file(Path(data)))
-    given = {"path": data or "data.npz"}
+    given = {"path": path}
     found = _found(Path(data)) if data is not None else "# NPZ, CSV or IDX files; relative to this file."
     lines = [
         "# A training run: portagrad train THIS_FILE. Keys behind a # are not set.",
@@ -84,11 +90,8 @@ def write_starter(path: str | Path, data: str | Path | None = None, *, force: bo
     path = Path(path)
     if path.exists() and not force:
         raise ConfigError(f"{path}: exists already; name another file, or give --force")
-    text = starter(data)
-    if data is not None:
-        told = toml_value(str(data))
-        near = os.path.relpath(Path(data).resolve(), path.resolve().parent)
-        text = text.replace(f"path = {told}", f"path = {toml_value(near)}", 1)
+    near = os.path.relpath(Path(data).resolve(), path.resolve().parent) if data is not None else _EXAMPLE
+    text = _text(data, near)
     try:
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -129,7 +132,7 @@ def _key(
     if any(value not in word for value in offered):
         word = " ".join(filter(None, (word, f"One of {', '.join(offered)}.")))
     if word:
-        yield from (f"# {line}" for line in _wrapped(word))
+        yield from (f"# {line}" for line in textwrap.wrap(word, _WIDTH))
     value = given.get(field.name, field.default)
     if value is None:
         yield f"# {field.name} ="
@@ -158,8 +161,3 @@ def described(section: type) -> dict[str, str]:
         for name in head.partition(" : ")[0].split(","):
             words[name.strip()] = body.replace("``", "")
     return words
-
-
-def _wrapped(text: str) -> list[str]:
-
-    return textwrap.wrap(text, _WIDTH)

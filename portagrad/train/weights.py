@@ -13,7 +13,7 @@ import numpy as np
 import optree
 
 from portagrad.backend import backend_of
-from portagrad.data.files import missing_file, nearest, shown
+from portagrad.data.files import hint, missing_file, shown
 from portagrad.device import device_of, transfer
 from portagrad.errors import CheckpointError
 from portagrad.train.run_folder import replacing
@@ -64,7 +64,8 @@ def save_weights(path: str | Path, tree: Any, *, metadata: Mapping[str, str] | N
     CheckpointError
         If the tree holds something that is no array, or the file cannot be written.
     """
-    body = encoded(named_leaves(tree), metadata)
+    arrays = {name: _on_host(name, leaf) for name, leaf in named_leaves(tree).items()}
+    body = encoded(arrays, {**(metadata or {}), "sha256": _digest(arrays)})
     path = Path(path)
     try:
         with replacing(path) as temporary:
@@ -74,7 +75,7 @@ def save_weights(path: str | Path, tree: Any, *, metadata: Mapping[str, str] | N
 
 
 def encoded(leaves: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Arrays by name as the bytes of a safetensors file, with their SHA-256 sum in its metadata.
+    """Arrays by name as the bytes of a safetensors file.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def encoded(leaves: Mapping[str, Any], metadata: Mapping[str, str] | None = None
     from safetensors.numpy import save
 
     arrays = {name: np.asarray(_on_host(name, leaf), order="C") for name, leaf in leaves.items()}
-    body: bytes = save(arrays, metadata={**(metadata or {}), "sha256": _digest(arrays)})
+    body: bytes = save(arrays, metadata=dict(metadata or {}))
     # The library writes the metadata in an order of chance; the same arrays shall be the same bytes.
     size = int.from_bytes(body[:8], "little")
     header = json.dumps(json.loads(body[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
@@ -130,9 +131,8 @@ def load_weights(path: str | Path, like: _Tree) -> _Tree:
     wanted = named_leaves(like)
     for name in wanted:
         if name not in arrays:
-            close = nearest(name, [other for other in arrays if other not in wanted])
-            hint = f"; the nearest is {shown(close)}" if close else ""
-            raise CheckpointError(f"{path}: no array {shown(name)}{hint}")
+            others = [other for other in arrays if other not in wanted]
+            raise CheckpointError(f"{path}: no array {shown(name)}{hint(name, others)}")
     for name in arrays:
         if name not in wanted:
             raise CheckpointError(f"{path}: the array {shown(name)} belongs to no part of the model")
