@@ -123,7 +123,8 @@ np.array_split(w, 3)[0], np.split(x, 3, axis=1)[2]
 np.split(w, [1, 3])[1], np.hsplit(x, 3)[0], np.vsplit(x, 2)[1]
 np.dsplit(c, 2)[1], np.unstack(x, axis=1)[2], np.hsplit(w, 2)[1]
 np.flip(x) + np.fliplr(x) + np.flipud(x) + np.roll(x, 1) + np.roll(x, 1, axis=1)
-np.argpartition(x, 2, axis=1)[:, 0], np.zeros_like(np.empty_like(x)) + x, np.zeros_like(np.empty(2, like=x)) + s
+np.argpartition(x, 2, axis=1)[:, 0]
+np.zeros_like(np.empty_like(x)) + x, np.zeros_like(np.empty(2, like=x)) + s
 np.lib.stride_tricks.sliding_window_view(w, 3), np.lib.stride_tricks.sliding_window_view(c, (2, 3), (2, 1))
 np.rot90(x) + np.rot90(x, -1), np.rot90(c, 1, axes=(1, 2)), np.rot90(x, 2)
 np.take(w, k) + np.take(w, [0, 1, 2, 3]), np.take(x, i, axis=1), np.take(x, 1), np.take(x, -1, axis=0)
