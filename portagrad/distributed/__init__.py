@@ -1,7 +1,8 @@
 """Training on many processes: reductions over ranks, what they cost, and where more ranks stop to pay."""
 
-from portagrad.distributed.communicator import Communicator, Handle
+from portagrad.distributed.communicator import Communicator
 from portagrad.distributed.launch import world
+from portagrad.distributed.reduction import Handle
 from portagrad.distributed.scaling import (
     StepTime,
     all_reduce_bytes,

@@ -10,12 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from portagrad.backend import BY_TYPE
-from portagrad.distributed.agreement import Agreement, exchange
 from portagrad.distributed.guard import ending_all
-from portagrad.distributed.layout import Group, Layout, digest, kind
-from portagrad.distributed.ordered import from_ordered, to_ordered
+from portagrad.distributed.layout import Layout, kind
+from portagrad.distributed.link import Link, digest, operation
+from portagrad.distributed.reduction import Handle
 from portagrad.distributed.routes import Routes, Through
-from portagrad.errors import DistributedError
 from portagrad.tensor import bare, hold
 from portagrad.transforms.tree import flatten, unflatten
 
@@ -23,37 +22,6 @@ Op = Literal["sum", "mean", "max", "min"]
 OPS = ("sum", "mean", "max", "min")
 BUCKET_BYTES = 4 * 2**20
 _KEPT = 64  # layouts, before all are forgotten
-
-
-class Handle:
-    """A reduction that is under way; `Communicator.start_all_reduce` makes it."""
-
-    def __init__(
-        self, comm: Communicator, layout: Layout, op: str, flats: Any, requests: Any, result: Any = None
-    ) -> None:
-        self._comm, self._layout, self._op = comm, layout, op
-        self._flats, self._requests = flats, requests
-        self._result = result
-
-    def done(self) -> bool:
-        """Whether `wait` would return at once. MPI makes progress in calls such as this one."""
-        if self._requests:
-            with self._comm._telling("all_reduce"):
-                if self._comm._mpi.Request.Testall(self._requests):
-                    self._requests = []
-        return not self._requests
-
-    def wait(self) -> Any:
-        """The reduced tree, once it has arrived; the same one for every call."""
-        if self._flats is not None:
-            if self._requests:
-                with self._comm._telling("all_reduce"):
-                    self._comm._mpi.Request.Waitall(self._requests)
-            self._requests = []
-            self._comm._pending.discard(self)
-            self._result = self._comm._finished(self._layout, self._op, self._flats)
-            self._flats = None
-        return self._result
 
 
 class Communicator:
@@ -93,25 +61,21 @@ class Communicator:
     """
 
     def __init__(self, comm: Any = None, *, through: Through = "auto") -> None:
-        self.rank, self.size, self.local_rank = 0, 1, 0
-        self._mpi: Any = None
-        self._comm: Any = None
-        self._layouts: dict[Any, tuple[Layout, tuple[str, ...], int]] = {}
-        self._pending: set[Handle] = set()  # their buffers must live until MPI has done with them
         self.routes = Routes(through)
-        if comm is None:
-            return
-        from mpi4py import MPI
+        self.local_rank = 0
+        self._link = Link()
+        self._layouts: dict[Any, tuple[Layout, tuple[str, ...], int]] = {}
+        if comm is not None:
+            from mpi4py import MPI
 
-        self._mpi = MPI
-        self.rank, self.size = comm.Get_rank(), comm.Get_size()
-        with self._telling("Communicator"):
-            self._comm = comm.Dup()
-            self._comm.Set_errhandler(MPI.ERRORS_RETURN)  # mpi4py raises what is returned
-            near = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
-            self.local_rank = near.Get_rank()
-            near.Free()
-        self._agreement = Agreement(MPI, self._comm)
+            with Link(MPI, comm).telling("Communicator"):
+                own = comm.Dup()
+                own.Set_errhandler(MPI.ERRORS_RETURN)  # mpi4py raises what is returned
+                near = own.Split_type(MPI.COMM_TYPE_SHARED)
+                self.local_rank = near.Get_rank()
+                near.Free()
+            self._link = Link(MPI, own)
+        self.rank, self.size = self._link.rank, self._link.size
 
     def __repr__(self) -> str:
         return f"<Communicator: rank {self.rank} of {self.size}>"
@@ -191,15 +155,14 @@ class Communicator:
         >>> Communicator().broadcast({"w": np.ones(2)})
         {'w': array([1., 1.])}
         """
-        failure = self._not_a_root("broadcast", root)
+        failure = _not_a_root("broadcast", root, self.size)
         layout, flats = self._packed(f"broadcast(root={root})", tree, "broadcast", failure)
         if self.size == 1:
             return tree
         hosts = [group.to_host(flat) for group, flat in zip(layout.groups, flats, strict=True)]
-        with self._telling("broadcast"):
+        with self._link.telling("broadcast"):
             for flat in hosts:
-                for piece in _pieces(flat, 2**28):
-                    self._comm.Bcast(piece, root)
+                self._link.overwrite(flat, root)
         pairs = zip(layout.groups, hosts, strict=True)
         return tree if self.rank == root else layout.unpack([group.from_host(flat) for group, flat in pairs])
 
@@ -231,13 +194,13 @@ class Communicator:
                 lines.append(f"{rows[-1].dtype} {('rows', *x.shape[1:])}")
         except Exception as error:
             failure = error
-        self._seek(lines, failure=failure)
+        self._link.agree(lines, failure=failure)
         if self.size == 1:
             return tree
         parts = []
         for x, mine in zip(leaves, rows, strict=True):
-            with self._telling("all_gather"):
-                told = exchange(self._mpi, self._comm, mine.tobytes())
+            with self._link.telling("all_gather"):
+                told = self._link.exchange(mine.tobytes())
             whole = np.concatenate([np.frombuffer(t, mine.dtype).reshape(-1, *mine.shape[1:]) for t in told])
             backend = BY_TYPE[type(bare(x))]
             assert backend is not None
@@ -261,11 +224,11 @@ class Communicator:
         [{'examples': 32}]
         """
         text, failure = _as_json("all_gather_object", value)
-        self._seek(("all_gather_object",), failure=failure)
+        self._link.agree(("all_gather_object",), failure=failure)
         if self.size == 1:
             return [json.loads(text)]
-        with self._telling("all_gather_object"):
-            return [json.loads(data) for data in exchange(self._mpi, self._comm, text)]
+        with self._link.telling("all_gather_object"):
+            return [json.loads(data) for data in self._link.exchange(text)]
 
     def broadcast_object(self, value: Any, root: int = 0) -> Any:
         """A small object of one rank, on every rank; it travels as JSON, as in `all_gather_object`.
@@ -283,20 +246,16 @@ class Communicator:
         {'run': 'runs/7'}
         """
         text, failure = _as_json("broadcast_object", value if self.rank == root else None)
-        failure = failure or self._not_a_root("broadcast_object", root)
-        self._seek((f"broadcast_object(root={root})",), failure=failure)
+        failure = failure or _not_a_root("broadcast_object", root, self.size)
+        self._link.agree((f"broadcast_object(root={root})",), failure=failure)
         if self.size > 1:
-            size = np.asarray([len(text)], np.int64)
-            with self._telling("broadcast_object"):
-                self._comm.Bcast(size, root)
-                data = np.frombuffer(text, np.uint8) if self.rank == root else np.empty(size[0], np.uint8)
-                self._comm.Bcast(data, root)
-            text = data.tobytes()
+            with self._link.telling("broadcast_object"):
+                text = self._link.broadcast(text, root)
         return json.loads(text)
 
     def barrier(self) -> None:
         """Return when all ranks have called it."""
-        self._seek(("barrier",))
+        self._link.agree(("barrier",))
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -315,7 +274,7 @@ class Communicator:
         if self.size == 1:
             yield
             return
-        with ending_all(self._comm):
+        with ending_all(self._link.comm):
             yield
 
     def _start(self, tree: Any, op: str, bucket_bytes: int, later: bool) -> Handle:
@@ -326,116 +285,46 @@ class Communicator:
         elif bucket_bytes < 1:
             failure = ValueError(f"all_reduce: bucket_bytes must be positive, not {bucket_bytes!r}")
         layout, flats = self._packed(f"all_reduce(op={op!r}, bucket_bytes={bucket_bytes})", tree, op, failure)
-        if self.size == 1:
-            return Handle(self, layout, op, None, [], tree)
-        requests: list[Any] = []
-        for i, group in enumerate(layout.groups):
-            flats[i] = self._reduce(group, flats[i], op, bucket_bytes, requests if later else None)
-        handle = Handle(self, layout, op, flats, requests)
-        if requests:
-            self._pending = {other for other in self._pending if not other.done()} | {handle}
-        return handle
+        return Handle(self._link, layout, flats, tree).send(self.routes, bucket_bytes, later)
 
-    def _packed(
-        self, what: str, tree: Any, op: str, failure: Exception | None = None
-    ) -> tuple[Layout, list[Any]]:
+    def _packed(self, what: str, tree: Any, op: str, failure: Exception | None) -> tuple[Layout, list[Any]]:
         """A tree in buffers, after all ranks have agreed that it is like theirs.
 
         What can fail on one rank alone lies before that, so that the others are told.
         """
         lines: tuple[str, ...] = (what,)
         fingerprint, layout, flats = 0, None, []
-        try:
-            if failure is not None:
-                raise failure
-            leaves, structure = flatten(tree)
-            key = (structure, what, *map(kind, leaves))
-            known = self._layouts.get(key)
-            if known is None:
-                if len(self._layouts) >= _KEPT:
-                    self._layouts.clear()
-                layout = Layout(structure, leaves, op)
-                lines = (what, *layout.lines, *self.routes.lines(layout))
-                known = self._layouts[key] = layout, lines, digest(lines)
-            layout, lines, fingerprint = known
-            flats = layout.pack(leaves) if self.size > 1 else []
-        except Exception as error:
-            failure = error
-        self._seek(lines, fingerprint, failure)
+        if failure is None:
+            try:
+                leaves, structure = flatten(tree)
+                layout, lines, fingerprint = self._layout(what, structure, leaves, op)
+                flats = layout.pack(leaves) if self.size > 1 else []
+            except Exception as error:
+                failure = error
+        self._link.agree(lines, fingerprint, failure)
         assert layout is not None
         return layout, flats
 
-    def _reduce(self, group: Group, flat: Any, op: str, bucket_bytes: int, requests: list[Any] | None) -> Any:
-        """Reduce one buffer in place, or add its requests; the buffer that will hold the result."""
-        direct = self.routes.direct(self, group, op)
-        if direct is not None:
-            with group.guard():
-                direct(flat)
-            return flat
-        host = group.to_host(flat)
-        self._send(to_ordered(host, op) if op in ("max", "min") else host, op, bucket_bytes, requests)
-        return host
-
-    def _sum_where_it_is(self, group: Group, flat: Any) -> None:
-        """Let MPI sum a buffer in the memory of a device."""
-        assert group.backend is not None
-        group.backend.to_numpy(flat[:1])  # MPI knows no streams: what is read has been computed
-        self._send(flat, "sum", BUCKET_BYTES, None)
-
-    def _send(self, flat: Any, op: str, bucket_bytes: int, requests: list[Any] | None) -> None:
-        with self._telling("all_reduce"):
-            reduction = {"max": self._mpi.MAX, "min": self._mpi.MIN}.get(op, self._mpi.SUM)
-            for piece in _pieces(flat, bucket_bytes):
-                if requests is None:
-                    self._comm.Allreduce(self._mpi.IN_PLACE, piece, reduction)
-                else:
-                    requests.append(self._comm.Iallreduce(self._mpi.IN_PLACE, piece, reduction))
-
-    def _finished(self, layout: Layout, op: str, flats: list[Any]) -> Any:
-        """The tree of reduced buffers."""
-        for i, group in enumerate(layout.groups):
-            flat = flats[i]
-            if isinstance(flat, np.ndarray):
-                if op == "mean":
-                    flat /= self.size
-                elif op in ("max", "min"):
-                    from_ordered(flat)
-                flats[i] = group.from_host(flat)
-            elif op == "mean":
-                with group.guard():
-                    flats[i] = flat / self.size
-        return layout.unpack(flats)
-
-    def _seek(self, lines: Any, fingerprint: int = 0, failure: Exception | None = None) -> None:
-        """Go on when all ranks are about to do the same, each without a failure."""
-        if self.size == 1:
-            if failure is not None:
-                raise failure
-            return
-        with self._telling(lines[0].partition("(")[0]):
-            self._agreement.seek(lines, fingerprint, failure)
-
-    def _not_a_root(self, what: str, root: int) -> Exception | None:
-        if 0 <= root < self.size:
-            return None
-        return ValueError(f"{what}: root must be one of the {self.size} ranks, not {root!r}")
-
-    @contextlib.contextmanager
-    def _telling(self, what: str) -> Iterator[None]:
-        """MPI's own errors, with the rank and the operation."""
-        try:
-            yield
-        except Exception as error:
-            if self._mpi is None or not isinstance(error, self._mpi.Exception):
-                raise
-            text = f"{what}: MPI failed on rank {self.rank} of {self.size}: {error}"
-            raise DistributedError(text) from error
+    def _layout(self, what: str, structure: Any, leaves: Any, op: str) -> tuple[Layout, tuple[str, ...], int]:
+        """How a tree lies in buffers, what that has in common with other ranks, and its fingerprint."""
+        key = (structure, what, *map(kind, leaves))
+        known = self._layouts.get(key)
+        if known is None:
+            if len(self._layouts) >= _KEPT:
+                self._layouts.clear()
+            try:
+                layout = Layout(structure, leaves, op, self.size)
+            except TypeError as error:
+                raise TypeError(f"{operation(what)}: {error}") from None
+            lines = (what, *layout.lines, *self.routes.lines(layout))
+            known = self._layouts[key] = layout, lines, digest(lines)
+        return known
 
 
-def _pieces(flat: Any, nbytes: int) -> list[Any]:
-    """A flat buffer in messages of bounded size."""
-    step = max(1, nbytes // flat.itemsize)
-    return [flat[i : i + step] for i in range(0, len(flat), step)]
+def _not_a_root(what: str, root: int, size: int) -> Exception | None:
+    if 0 <= root < size:
+        return None
+    return ValueError(f"{what}: root must be one of the {size} ranks, not {root!r}")
 
 
 def _as_json(what: str, value: Any) -> tuple[bytes, Exception | None]:

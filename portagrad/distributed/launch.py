@@ -97,9 +97,9 @@ def launched(environment: Mapping[str, str]) -> tuple[int, str]:
 
 def _leave(comm: Communicator, process: int) -> None:
     """At the end of the program: tell those who still count on this rank."""
-    if os.getpid() != process or comm._mpi.Is_finalized():
+    if os.getpid() != process or comm._link.mpi.Is_finalized():
         return  # a forked child, or the end of MPI
     try:
-        comm._seek(("the end of its program",))
+        comm._link.agree(("the end of its program",))
     except DistributedError as error:
         print(f"rank {comm.rank} of {comm.size} has ended before the others: {error}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import weakref
 from collections.abc import Sequence
@@ -39,7 +38,7 @@ NUMBERS = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
 
 @dataclass(frozen=True)
 class Place:
-    """One leaf's part of a flat buffer; `number` is the type of a Python scalar."""
+    """One leaf's part of a flat buffer: `number` is the type of a Python scalar, `held` a constant tensor."""
 
     leaf: int
     start: int
@@ -61,9 +60,14 @@ class Memory:
         self._bytes: Any = None
         self._lent: weakref.ref[Array] | None = None
 
+    @property
+    def lent(self) -> bool:
+        """Whether somebody has an array on it."""
+        return self._lent is not None and self._lent() is not None
+
     def lend(self, size: int, dtype: Any) -> Array:
         """A flat array that nobody else has."""
-        if self._lent is not None and self._lent() is not None:
+        if self.lent:
             return np.empty(size, dtype)
         if self._bytes is None:
             self._bytes = np.empty(max(1, size * np.dtype(dtype).itemsize), np.uint8).data
@@ -81,15 +85,17 @@ class Group:
         Of the buffer.
     backend, device
         Where the arrays live; None for NumPy's and Python's numbers.
+    scaled : bool
+        Whether packing divides by the number of ranks, so that the sum is the mean.
     """
 
-    def __init__(self, wire: str, backend: Backend | None, device: Any) -> None:
+    def __init__(self, wire: str, backend: Backend | None, device: Any, factor: float = 1.0) -> None:
         self.wire = np.dtype(wire)
+        self.scaled, self._factor = factor != 1.0, self.wire.type(factor)
         self.backend, self.device = backend, device
         self.places: list[Place] = []
         self.size = 0
-        self._memories = (Memory(), Memory())  # the second for him who reads the last result meanwhile
-        self._turn = 0
+        self._memories = (Memory(), Memory())  # the second for those who still read the last result
 
     def add(self, leaf: int, shape: tuple[int, ...], dtype: Any, number: type | None, held: bool) -> None:
         """Append a leaf."""
@@ -104,10 +110,14 @@ class Group:
     def pack(self, leaves: Sequence[Any]) -> Any:
         """The buffer with these leaves: NumPy's for NumPy's, else one array on the device."""
         if self.backend is None:
-            self._turn = 1 - self._turn
-            flat = self._memories[self._turn].lend(self.size, self.wire)
+            first, second = self._memories
+            flat = (second if first.lent else first).lend(self.size, self.wire)
             for place in self.places:
-                flat[place.start : place.stop].reshape(place.shape)[...] = bare(leaves[place.leaf])
+                part, x = flat[place.start : place.stop].reshape(place.shape), bare(leaves[place.leaf])
+                if self.scaled:
+                    np.multiply(x, self._factor, out=part, casting="same_kind")
+                else:
+                    part[...] = x
             return flat
         xp = raw_namespace(self.backend)
         with self.guard():
@@ -151,6 +161,8 @@ class Layout:
 
     Attributes
     ----------
+    op : str
+        What is to be done with them.
     lines : tuple of str
         What ranks must have in common, a line for each leaf.
     groups : list of Group
@@ -161,13 +173,15 @@ class Layout:
         If a leaf cannot travel, or cannot be reduced by `op`.
     """
 
-    def __init__(self, structure: Any, leaves: Sequence[Any], op: str) -> None:
-        self.structure = structure
+    def __init__(self, structure: Any, leaves: Sequence[Any], op: str, size: int) -> None:
+        self.structure, self.op = structure, op
+        # Halves and quarters are exact, and a product while packing is a pass over the buffer less.
+        factor = 1 / size if op == "mean" and size & (size - 1) == 0 else 1.0
         self.groups: list[Group] = []
         found: dict[Any, Group] = {}
         lines = []
-        for i, (path, x) in enumerate(zip(structure.paths(), leaves, strict=True)):
-            name = "".join(f".{k}" if isinstance(k, str) and k.isidentifier() else f"[{k!r}]" for k in path)
+        for i, (path, x) in enumerate(zip(structure.accessors(), leaves, strict=True)):
+            name = path.codify("")
             dtype, shape, backend, number = _described(x, name)
             _check_op(op, dtype, name)
             wire = WIRE[dtype]
@@ -177,7 +191,7 @@ class Layout:
             key = (wire, own and own.name, device and str(device))
             group = found.get(key)
             if group is None:
-                group = found[key] = Group(wire, own, device)
+                group = found[key] = Group(wire, own, device, 1.0 if own else factor)
                 self.groups.append(group)
             native = None if number else bare(x).dtype
             group.add(i, shape, native, number, isinstance(x, Tensor))
@@ -205,12 +219,6 @@ def kind(x: Any) -> Any:
         return type(x)
     device = None if backend.one_device else str(backend.device_of(x))
     return type(x), tuple(x.shape), x.dtype, device
-
-
-def digest(lines: Sequence[str]) -> int:
-    """A fingerprint of lines: 62 bits, never 0."""
-    found = hashlib.blake2b("\n".join(lines).encode(), digest_size=8).digest()
-    return (int.from_bytes(found) >> 2) | 1
 
 
 def _described(x: Any, name: str) -> tuple[str, tuple[int, ...], Backend | None, type | None]:

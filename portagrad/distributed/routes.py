@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from portagrad.distributed.agreement import ranks
 from portagrad.distributed.layout import Group, Layout
+from portagrad.distributed.link import Link, ranks
 from portagrad.errors import BackendUnavailableError, DistributedError
-
-if TYPE_CHECKING:
-    from portagrad.distributed.communicator import Communicator
 
 Through = Literal["auto", "host", "device", "mpi"]
 WAYS = ("auto", "host", "device", "mpi")
@@ -46,23 +44,29 @@ class Routes:
             return "from the device by MPI"
         return f"by the collectives of {group.backend.name}" if group.backend.collectives else ""
 
-    def direct(self, comm: Communicator, group: Group, op: str) -> Callable[[Any], None] | None:
+    def direct(self, link: Link, group: Group, op: str) -> Callable[[Any, int], None] | None:
         """What sums a buffer over all ranks in place where it is; None if it must go through the host.
 
         Collective, as the first call for a device opens its way.
         """
         if op not in ("sum", "mean") or not self._wish(group):
             return None
+        backend = group.backend
+        assert backend is not None
         if self.through == "mpi":
-            return lambda flat: comm._sum_where_it_is(group, flat)
-        assert group.backend is not None
-        place = f"{group.backend.name}:{group.backend.device_name(group.device)}"
-        if place not in self._open:
-            self._open[place] = self._joined(comm, group, place)
-        way = self._open[place]
-        return way.all_reduce if way is not None and way.sums(group.wire.name) else None
 
-    def _joined(self, comm: Communicator, group: Group, place: str) -> Any:
+            def by_mpi(flat: Any, nbytes: int) -> None:
+                backend.to_numpy(flat[:1])  # MPI knows no streams: what can be read has been computed
+                link.reduce(flat, "sum", nbytes)
+
+            return by_mpi
+        place = f"{backend.name}:{backend.device_name(group.device)}"
+        if place not in self._open:
+            self._open[place] = self._joined(link, group, place)
+        way = self._open[place]
+        return None if way is None or not way.sums(group.wire.name) else lambda flat, _: way.all_reduce(flat)
+
+    def _joined(self, link: Link, group: Group, place: str) -> Any:
         """The library's own collectives of all ranks; None where one lacks them, or two share a card."""
         assert group.backend is not None and group.backend.collectives is not None
         own, told = None, {"machine": platform.node()}
@@ -71,15 +75,16 @@ class Routes:
             told["card"] = own.card
         except BackendUnavailableError as error:
             told["reason"] = str(error)
-        reason = _reason(comm.all_gather_object(told))
-        if reason:
-            if self.through == "device":
-                raise DistributedError(f"all_reduce: through='device' is impossible: {reason}")
+        with link.telling("all_reduce"):
+            reason = _reason([json.loads(data) for data in link.exchange(json.dumps(told).encode())])
+        if reason and self.through == "device":
+            raise DistributedError(f"all_reduce: through='device' is impossible: {reason}")
+        if own is None or reason:
             self.found[place] = f"through the host: {reason}"
             return None
-        assert own is not None
-        invitation = own.invitation().hex() if comm.rank == 0 else None
-        own.join(comm.rank, comm.size, bytes.fromhex(comm.broadcast_object(invitation)))
+        with link.telling("all_reduce"):
+            invitation = link.broadcast(own.invitation() if link.rank == 0 else b"", 0)
+        own.join(link.rank, link.size, invitation)
         self.found[place] = own.name
         return own
 
