@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 
 from portagrad.distributed.communicator import Communicator
+from portagrad.distributed.link import LEAVES
 from portagrad.distributed.routes import Through
 from portagrad.errors import DistributedError
 
@@ -97,9 +98,9 @@ def launched(environment: Mapping[str, str]) -> tuple[int, str]:
 
 def _leave(comm: Communicator, process: int) -> None:
     """At the end of the program: tell those who still count on this rank."""
-    if os.getpid() != process or comm._link.mpi.Is_finalized():
-        return  # a forked child, or the end of MPI
+    if os.getpid() != process or comm._link.ended or comm._link.mpi.Is_finalized():
+        return  # a forked child, or there is nobody left to tell
     try:
-        comm._link.agree(("the end of its program",))
+        comm._link.agree((LEAVES,))
     except DistributedError as error:
-        print(f"rank {comm.rank} of {comm.size} has ended before the others: {error}", file=sys.stderr)
+        print(f"rank {comm.rank} of {comm.size} ends before the others: {error}", file=sys.stderr)

@@ -71,7 +71,9 @@ class Memory:
             return np.empty(size, dtype)
         if self._bytes is None:
             self._bytes = np.empty(max(1, size * np.dtype(dtype).itemsize), np.uint8).data
-        flat: Array = np.ndarray(size, dtype, self._bytes)  # what is cut from it keeps it, not its memory
+        # NumPy's views keep the array that they are made of, unless its memory is another array's: so this
+        # is of a memoryview, and lives as long as any view of it.
+        flat: Array = np.frombuffer(self._bytes, dtype, size)
         self._lent = weakref.ref(flat)
         return flat
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from portagrad.errors import DistributedError
 
+FAILS = "fails with "
+LEAVES = "the end of its program"
 _PIECE = 2**28  # bytes of a message, well below MPI's count of elements
 
 
@@ -28,12 +30,15 @@ class Link:
         ``mpi4py.MPI``, None where a rank is alone.
     comm : mpi4py.MPI.Comm
         None where a rank is alone.
+    ended : str
+        Which ranks are known to have ended, empty if none; nothing can be agreed on with them any more.
     """
 
     def __init__(self, mpi: Any = None, comm: Any = None) -> None:
         self.mpi, self.comm = mpi, comm
         self.rank: int = 0 if comm is None else comm.Get_rank()
         self.size: int = 1 if comm is None else comm.Get_size()
+        self.ended = ""
         self._pair = np.zeros(2, np.int64)
 
     @contextlib.contextmanager
@@ -64,15 +69,19 @@ class Link:
         DistributedError
             On every rank, if they differ; it says who is about to do what.
         """
+        if self.ended:
+            raise DistributedError(f"{operation(lines[0])}: {self.ended}")
         if self.size > 1:
             if failure is not None:
-                lines, fingerprint = (lines[0], f"fails: {type(failure).__name__}: {failure}"), 0
+                lines, fingerprint = (lines[0], f"{FAILS}{type(failure).__name__}: {failure}"), 0
             own = fingerprint or digest(lines)
             with self.telling(operation(lines[0])):
                 self._pair[:] = own, -own
                 self.comm.Allreduce(self.mpi.IN_PLACE, self._pair, self.mpi.MAX)  # largest and smallest
                 if self._pair[0] != -self._pair[1]:
                     told = [data.decode().split("\0") for data in self.exchange("\0".join(lines).encode())]
+                    left = [rank for rank, its in enumerate(told) if its == [LEAVES]]
+                    self.ended = f"{ranks(left)} had ended before" if left else ""
                     failure = failure or DistributedError(difference(lines[0], told))
         if failure is not None:
             raise failure
@@ -142,22 +151,26 @@ def difference(what: str, told: Sequence[Sequence[str]]) -> str:
     barrier: the ranks do not do the same
       ranks 0 and 2: barrier
       rank 1: all_reduce(op='sum')
-    every rank must call the same operations, in the same order, with trees that differ in their values only
+    every rank must call the same operations, in the same order, with trees that differ in values only
     """
+    failing = [lines[1] if lines[1:] and lines[1].startswith(FAILS) else "" for lines in told]
+    if any(failing):
+        return f"{operation(what)}: another rank cannot do it{_said(failing)}"
     longest = max(map(len, told))
     padded = [[*lines, *["nothing"] * (longest - len(lines))] for lines in told]
     at = next((i for i in range(longest) if len({lines[i] for lines in padded}) > 1), 0)
-    said: dict[str, list[int]] = {}
-    for rank, lines in enumerate(padded):
-        said.setdefault(lines[at], []).append(rank)
-    facts = "".join(f"\n  {ranks(who)}: {line}" for line, who in said.items())
-    way_out = (
-        ""
-        if any("fails: " in line for line in said)
-        else "\nevery rank must call the same operations, in the same order, with trees that differ in their "
-        "values only"
+    return (
+        f"{operation(what)}: the ranks do not do the same{_said([lines[at] for lines in padded])}\n"
+        f"every rank must call the same operations, in the same order, with trees that differ in values only"
     )
-    return f"{operation(what)}: the ranks do not do the same{facts}{way_out}"
+
+
+def _said(lines: Sequence[str]) -> str:
+    """The ranks by what they say, those that say nothing left out."""
+    said: dict[str, list[int]] = {}
+    for rank, line in enumerate(lines):
+        said.setdefault(line, []).append(rank)
+    return "".join(f"\n  {ranks(who)}: {line}" for line, who in said.items() if line)
 
 
 def ranks(numbers: Sequence[int]) -> str:
