@@ -1,7 +1,7 @@
 """NCCL's place taken by MPI, and a GPU's by array-api-strict's devices: CuPy's adapter sums without a card.
 
-The adapter's `Collectives` run as they are, on a stand-in for the module ``cupy.cuda.nccl`` whose communicator
-finds the memory by its address, as NCCL does.
+The adapter's `Collectives` run as they are, on a stand-in for the module ``cupy.cuda.nccl``, whose
+communicator finds the memory by its address, as NCCL does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import types
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,7 +39,7 @@ CALLS: list[tuple[str, int]] = []
 class Device:
     """Its own context, as CuPy's."""
 
-    current: list[int] = [0]
+    current: ClassVar[list[int]] = [0]
 
     def __init__(self, id: int) -> None:
         self.id = id
