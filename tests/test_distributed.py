@@ -45,6 +45,9 @@ TOGETHER = (
     "a_traced_value_is_refused",
     "a_tree_and_objects_go_round",
     "the_gradient_over_shards_is_that_of_the_batch",
+    "a_gradient_is_reduced_while_it_is_made",
+    "buckets_leave_before_the_way_back_ends",
+    "a_step_that_fails_on_one_rank_is_told_to_the_others",
 )
 OF_MPI = ("a_communicator_of_ones_own_is_apart", "a_failure_of_mpi_names_rank_and_operation")
 

@@ -223,6 +223,16 @@ def kind(x: Any) -> Any:
     return type(x), tuple(x.shape), x.dtype, device
 
 
+def nbytes(x: Any) -> int:
+    """The bytes in which an array travels."""
+    size: int = math.prod(x.shape)
+    return size * np.dtype(WIRE[_name(x.dtype)]).itemsize
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]
+
+
 def _described(x: Any, name: str) -> tuple[str, tuple[int, ...], Backend | None, type | None]:
     """A leaf's dtype and shape by name, its library, and its type if it is a Python number."""
     where = f"the leaf {name}" if name else "it"
@@ -238,7 +248,7 @@ def _described(x: Any, name: str) -> tuple[str, tuple[int, ...], Backend | None,
         if number is None:
             raise TypeError(f"{where} is a {type(x).__name__}, neither an array nor a number")
         return NUMBERS[number], (), None, number
-    dtype = str(x.dtype).rpartition(".")[2]
+    dtype = _name(x.dtype)
     if dtype not in WIRE:
         raise TypeError(f"{where} has dtype {x.dtype}, which does not travel; cast it first")
     if not all(isinstance(n, int) for n in x.shape):
