@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from portagrad import nn, optim, random
 from portagrad.device import Device
+from portagrad.distributed import Communicator
 from portagrad.train.config import OPTIONS, SCHEDULE_OPTIONS, Config
 from portagrad.train.step import Step
 from portagrad.train.task import Task
@@ -60,9 +61,20 @@ def make_optimizer(config: Config, schedule: Schedule) -> optim.Optimizer:
     return optim.chain(*clips, made) if clips else made
 
 
-def make_step(config: Config, optimizer: optim.Optimizer, task: Task, *, compiled: bool = False) -> Step:
+def make_step(
+    config: Config,
+    optimizer: optim.Optimizer,
+    task: Task,
+    *,
+    compiled: bool = False,
+    comm: Communicator | None = None,
+) -> Step:
     """The step of training that the configuration asks for."""
-    settings = config.train
     return Step(
-        optimizer, task, dropout=config.model.dropout, slice_size=settings.slice_size, compiled=compiled
+        optimizer,
+        task,
+        dropout=config.model.dropout,
+        slice_size=config.train.slice_size,
+        compiled=compiled,
+        comm=comm,
     )
