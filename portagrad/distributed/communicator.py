@@ -24,7 +24,7 @@ from portagrad.transforms.tree import flatten, unflatten
 Op = Literal["sum", "mean", "max", "min"]
 OPS = ("sum", "mean", "max", "min")
 BUCKET_BYTES = 4 * 2**20
-OVERLAPPED_BYTES = 2**20
+OVERLAPPED_BYTES = 2**19
 _KEPT = 64  # layouts, before all are forgotten
 
 
