@@ -140,14 +140,15 @@ def loss(params: Any, x: Any, labels: Any) -> Any:
 def table(results: dict[str, Any]) -> str:
     """The measurements in Markdown."""
     machine = results["machine"]
-    kib = [f"{nbytes // 1024} KiB" for nbytes in BUCKETS]
+    heads = ["network", "link", "step, ms", "without the reduction"]
+    heads += [*(f"overlapped, {nbytes // 1024} KiB" for nbytes in BUCKETS), "compiled"]
     lines = [
-        f"Measured on {machine['processor']}, {machine['cores']} cores, at commit {machine['commit']}: float32, "
-        f"{SHARE} examples on each rank, {results['rounds']} steps of each kind in turn; in brackets the "
-        f"quartiles.",
+        f"Measured on {machine['processor']}, {machine['cores']} cores, at commit {machine['commit']}: "
+        f"float32, {SHARE} examples on each rank, {results['rounds']} steps of each kind in turn; in "
+        f"brackets the quartiles.",
         "",
-        f"| network | link | step, ms | without the reduction | {' | '.join(f'overlapped, {k}' for k in kib)} | compiled |",
-        f"| --- | --- | ---: | ---: |{' ---: |' * (len(kib) + 1)}",
+        f"| {' | '.join(heads)} |",
+        f"| --- | --- |{' ---: |' * (len(heads) - 2)}",
     ]
     for run in results["runs"]:
         ratios = [
