@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import portagrad as pg
+from portagrad.transforms.tree import Varying
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 
@@ -57,6 +58,7 @@ def tree_of(rank: int) -> dict[str, Any]:
         "bytes": rng.integers(0, 5, size=4).astype(np.uint8),
         "loss": float(rng.normal()),
         "examples": rank + 1,
+        "count": Varying(rank),
         "constant": pg.asarray(rng.normal(size=2)),
     }
 

@@ -244,10 +244,10 @@ def _described(x: Any, name: str) -> tuple[str, tuple[int, ...], Backend | None,
     x = bare(x)
     backend = BY_TYPE[type(x)]
     if backend is None:
-        number = next((kind for kind in NUMBERS if type(x) is kind), None)
-        if number is None:
+        wire = next((name for number, name in NUMBERS.items() if isinstance(x, number)), None)
+        if wire is None:
             raise TypeError(f"{where} is a {type(x).__name__}, neither an array nor a number")
-        return NUMBERS[number], (), None, number
+        return wire, (), None, type(x)  # which may be a subclass, such as that of counts of steps
     dtype = _name(x.dtype)
     if dtype not in WIRE:
         raise TypeError(f"{where} has dtype {x.dtype}, which does not travel; cast it first")
