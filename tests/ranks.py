@@ -98,6 +98,9 @@ def the_sum_is_that_of_the_ranks_trees(comm: Any) -> None:
             x, total, rtol=2e-3 if np.asarray(x).dtype == np.float16 else 1e-6, atol=1e-6
         )
     assert found["examples"] == comm.size * (comm.size + 1) // 2
+    assert comm.all_reduce(np.empty((2, 0))).shape == (2, 0) and comm.all_reduce([None, ()]) == [None, ()]
+    for tree in (np.ones(2), pg.asarray(np.ones(2)), np.ones(2)):  # of one shape, but not of one kind
+        same_kinds(comm.all_reduce(tree), tree)
 
 
 @check
@@ -301,6 +304,8 @@ def a_tree_and_objects_go_round(comm: Any) -> None:
     rows["x"][...] = 0  # it is the caller's
     with raises(TypeError, "without axes"):
         comm.all_gather(np.asarray(1.0))
+    with raises(TypeError, "Python's objects"):
+        comm.all_gather(np.asarray([None]))
     assert comm.all_gather_object(comm.local_rank) == list(range(comm.size))
 
 

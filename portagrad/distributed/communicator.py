@@ -247,6 +247,8 @@ class Communicator:
                         f"numbers and other objects go by all_gather_object"
                     )
                 rows.append(np.ascontiguousarray(backend.to_numpy(x)))
+                if rows[-1].dtype.hasobject:
+                    raise TypeError("all_gather: a leaf holds Python's objects, which do not travel")
                 lines.append(f"{rows[-1].dtype} {('rows', *x.shape[1:])}")
         except Exception as error:
             failure = error

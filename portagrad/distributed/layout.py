@@ -215,12 +215,12 @@ class Layout:
 
 def kind(x: Any) -> Any:
     """What of a leaf decides about its place: equal for two leaves that one layout serves."""
-    x = bare(x) if isinstance(x, Tensor) else x
+    held, x = isinstance(x, Tensor), bare(x)
     backend = BY_TYPE[type(x)]
     if backend is None:
         return type(x)
     device = None if backend.one_device else str(backend.device_of(x))
-    return type(x), tuple(x.shape), x.dtype, device
+    return type(x), tuple(x.shape), x.dtype, device, held
 
 
 def nbytes(x: Any) -> int:
