@@ -64,7 +64,7 @@ def prepare(config: DataConfig, key: random.Key, dtype: str = "float32") -> Prep
     >>> len(prepared.train), len(prepared.validation), len(prepared.test), prepared.features
     (1258, 180, 359, 64)
     """
-    source = _streamable(config, config.path, config.inputs, config.labels)
+    source = _streamable(config, config.path, config.labels)
     if source is not None:
         return _streamed(config, source, key, dtype)
     whole = read(
@@ -119,11 +119,11 @@ def _test_set(config: DataConfig, whole: Dataset) -> Dataset | None:
     return test
 
 
-def _streamable(config: DataConfig, path: Any, inputs: str | None, labels: str | int | None) -> Source | None:
+def _streamable(config: DataConfig, path: Any, labels: str | int | None) -> Source | None:
     """The file as a source, where it is one that can be streamed, and large or asked to be."""
     if config.stream is False:
         return None
-    source = open_source(path, format=config.format, inputs=inputs, labels=labels)
+    source = open_source(path, format=config.format, targets=labels)
     if source is None:
         if config.stream:
             raise DataError(f"{path}: only .npy and Parquet files can be streamed (data.stream)")
@@ -136,7 +136,7 @@ def _streamed(config: DataConfig, source: Source, key: random.Key, dtype: str) -
     own_test = None
     if config.test_path is not None:
         labels = config.test_labels if config.test_labels is not None else config.labels
-        own_test = open_source(config.test_path, format=config.format, inputs=config.inputs, labels=labels)
+        own_test = open_source(config.test_path, format=config.format, targets=labels)
         if own_test is None:
             raise DataError(f"{config.test_path}: must be .npy or Parquet as {config.path} is streamed")
         if own_test.features != source.features:
