@@ -197,7 +197,7 @@ def test_csv_targets_are_found_by_name_number_and_habit(csv_file, text, options,
         (
             "a,b\n1,2\n",
             {"names": ["u", "v"]},
-            "table.csv: 1 targets per example, but 2 names for them",
+            "table.csv: names for 2 targets, but there are 1",
         ),
     ],
 )
@@ -228,7 +228,8 @@ def test_faults_of_the_targets_of_csv_files(tmp_path, csv_file, text, options, e
         ),
         (
             np.zeros((3, 1, 1)),
-            'set.npz, array "y": targets must have the shape (examples,) or (examples, outputs), got (3, 1, 1)',
+            'set.npz, array "y": targets must have the shape (examples,) or (examples, outputs), '
+            "got (3, 1, 1)",
         ),
         (np.zeros(2), 'set.npz, array "y": 2 targets for 3 inputs; each input needs one'),
     ],
@@ -240,8 +241,8 @@ def test_faults_of_the_targets_of_npz_files(tmp_path, npz_file, targets, expecte
 def test_what_is_no_regression_is_said_to_be_none(tmp_path, npz_file):
     (tmp_path / "a.idx").write_bytes(idx_bytes(np.zeros((2, 2), np.uint8)))
     assert message(tmp_path, read_regression, tmp_path / "a.idx", targets="b.idx") == (
-        "a.idx: an IDX file is read for classes alone; the targets of a regression come from NPZ, CSV, NPY or "
-        "Parquet files"
+        "a.idx: an IDX file is read for classes alone; the targets of a regression come from NPZ, CSV, "
+        "NPY or Parquet files"
     )
     path = npz_file(u=np.ones((3, 2)), v=np.ones(3))
     assert message(tmp_path, read_regression, path) == (

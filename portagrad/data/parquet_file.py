@@ -74,6 +74,8 @@ class ParquetSource:
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:
                 yield file
+        except DataError:  # which is a ValueError
+            raise
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
             raise DataError(
                 f"{self.path}: no Parquet file, or damaged ({' '.join(str(error).split())[:200]})"

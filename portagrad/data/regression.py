@@ -145,5 +145,5 @@ def target_names(count: int, names: Sequence[str] | None, what: str) -> tuple[st
     if names is None:
         return ("target",) if count == 1 else tuple(f"target {k}" for k in range(count))
     if len(names) != count:
-        raise DataError(f"{what}: {count} targets per example, but {len(names)} names for them")
+        raise DataError(f"{what}: names for {len(names)} targets, but there are {count}")
     return tuple(names)
