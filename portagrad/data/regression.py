@@ -89,11 +89,14 @@ def columns_of(targets: Array, what: str) -> Array:
     return targets.reshape(len(targets), -1).astype(np.float64)
 
 
-def check_targets(targets: Array, at: Callable[[int, int], str]) -> None:
-    """Raise a DataError at the first target that is missing or not finite, called ``at(row, column)``."""
+def check_targets(targets: Array, at: Callable[[int, int], str], first: int = 0) -> None:
+    """Raise a DataError at the first target that is missing or not finite, called ``at(row, column)``.
+
+    `first` is the number of the first row.
+    """
     if not np.isfinite(targets).all():
         row, column = np.argwhere(~np.isfinite(targets))[0].tolist()
-        raise DataError(f"{at(row, column)} is {targets[row, column]}; every target must be finite")
+        raise DataError(f"{at(first + row, column)} is {targets[row, column]}; every target must be finite")
 
 
 def make_regression(

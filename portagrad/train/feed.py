@@ -47,9 +47,9 @@ class Feed:
         # A lazy library would carry all examples through each step's graph.
         if isinstance(examples, InMemory) and not where.backend.lazy:
             with contextlib.suppress(OutOfMemoryError, *where.backend.out_of_memory):
-                self._inputs, self._labels = (
+                self._inputs, self._targets = (
                     transfer(examples.inputs, where),
-                    transfer(examples.labels, where),
+                    transfer(examples.targets, where),
                 )
                 self.resident = True
 
@@ -64,7 +64,7 @@ class Feed:
         for rows in batches(key, len(self), size, device=self._where, start=start):
             with self._guard():
                 inputs = self._take(self._inputs, rows, axis=0)
-                labels = self._take(self._labels, rows, axis=0)
+                labels = self._take(self._targets, rows, axis=0)
             yield inputs, labels
 
     def _moved(self, host: Iterator[tuple[Array, Array]]) -> Iterator[tuple[Any, Any]]:
@@ -79,7 +79,7 @@ class Feed:
             return
         for start in range(0, len(self), ROWS):
             part = slice(start, min(start + ROWS, len(self)))
-            yield self._inputs[part, ...], self._labels[part, ...]
+            yield self._inputs[part, ...], self._targets[part, ...]
 
 
 def on_host(x: Any) -> np.ndarray[Any, Any]:

@@ -16,7 +16,7 @@ from portagrad import random
 from portagrad.device import Device, current_device, device
 from portagrad.errors import ConfigError, Error
 from portagrad.train.checkpoint import newest_checkpoint
-from portagrad.train.config import Config
+from portagrad.train.config import SECOND_FILES, Config
 from portagrad.train.config_file import dump_config, load_config
 from portagrad.train.find_lr import RangeTest, find_lr
 from portagrad.train.model import loss, make_optimizer
@@ -227,7 +227,7 @@ def _differences(one: Config, other: Config) -> list[str]:
 
 def _is_path(key: str) -> bool:
     """Whether a key may name a file, which may have moved; what it holds is compared by its sum."""
-    return key in ("data.path", "data.test_path", "data.labels", "data.test_labels")
+    return key.removeprefix("data.") in ("path", "test_path", *SECOND_FILES)
 
 
 def _repeatable(config: Config) -> Config:
@@ -235,9 +235,9 @@ def _repeatable(config: Config) -> Config:
     data = config.data
     paths = {name: getattr(data, name) for name in ("path", "test_path")}
     absolute: dict[str, Any] = {name: path.resolve() for name, path in paths.items() if path is not None}
-    for name in ("labels", "test_labels"):
+    for name in SECOND_FILES:
         value = getattr(data, name)
-        if isinstance(value, str) and Path(value).is_file():  # the second file of an IDX pair
+        if isinstance(value, str) and Path(value).is_file():  # the second file of a pair
             absolute[name] = str(Path(value).resolve())
     return dataclasses.replace(config, data=dataclasses.replace(data, **absolute), output=None)
 

@@ -95,7 +95,7 @@ class Run:
     ) -> None:
         self.config, self.where, self.prepared = config, where, prepared
         init_key, self.order_key, dropout_key = keys
-        model = make_model(config, prepared.features, prepared.classes, init_key, where)
+        model = make_model(config, prepared.features, prepared.outputs, init_key, where)
         self.steps = -(-len(prepared.train) // config.train.batch_size)
         self.schedule = make_schedule(config, self.steps)
         optimizer = make_optimizer(config, self.schedule)
@@ -125,7 +125,7 @@ class Run:
         on = f", from epoch {self.at.epoch}, batch {self.at.batch + 1} on" if self._taken else ""
         return (
             f"{len(data.train)} training{held}, {len(data.test)} test examples of {data.features} features "
-            f"in {data.classes} classes; {weights} weights on {self.where}{on}"
+            f"in {data.outputs} classes; {weights} weights on {self.where}{on}"
         )
 
     def train(self, folder: Path, progress: Progress, metrics: Metrics) -> Result:
@@ -278,7 +278,7 @@ class Run:
         if self.validation is None:
             return {}
         loss, probabilities = evaluate(self.at.model, self.validation)
-        hits = probabilities.argmax(axis=1) == self.validation.examples.labels
+        hits = probabilities.argmax(axis=1) == self.validation.examples.targets
         return {"validation_loss": loss, "validation_accuracy": float(hits.mean())}
 
     def _finish(self, folder: Path, metrics: Metrics) -> Result:
@@ -286,7 +286,7 @@ class Run:
         data, at = self.prepared, self.at
         model = at.best if self.config.train.restore_best and at.best_epoch else at.model
         loss, probabilities = evaluate(model, Feed(data.test, self.where))
-        matrix = confusion_matrix(data.test.labels, probabilities.argmax(axis=1), data.classes)
+        matrix = confusion_matrix(data.test.targets, probabilities.argmax(axis=1), data.outputs)
         test = {"test_loss": loss, "test_accuracy": float(np.trace(matrix) / len(data.test))}
         metrics.write(**test)
         if self.board is not None:
@@ -298,7 +298,7 @@ class Run:
         if self.config.train.figures:
             draw_confusion(folder, matrix, data.names)
             write_curves(folder, at.records, test)
-        summary = self._summary(test, classification(data.test.labels.astype(np.int64), probabilities))
+        summary = self._summary(test, classification(data.test.targets.astype(np.int64), probabilities))
         write_text(folder / "summary.json", json_line(summary, indent=2) + "\n")
         return Result(folder, model, test["test_loss"], test["test_accuracy"], matrix, summary)
 
@@ -306,7 +306,7 @@ class Run:
         """A model with what it needs beside the weights."""
         data, config = self.prepared, self.config
         described = Description(
-            sizes=(data.features, *config.model.hidden, data.classes),
+            sizes=(data.features, *config.model.hidden, data.outputs),
             activation=config.model.activation,
             dropout=config.model.dropout,
             dtype=config.train.dtype,

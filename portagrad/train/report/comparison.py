@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from portagrad.train.metrics import LOWER_IS_BETTER
 from portagrad.train.report.chart import Chart, Line, line_chart
 from portagrad.train.report.page import duration, percent, render, said
 from portagrad.train.report.record import RunRecord, number
 from portagrad.train.run_folder import write_text
-
-_LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def compare(runs: Sequence[RunRecord]) -> Comparison:
     best: list[set[int]] = [set() for _ in runs]
     for offset, place in enumerate(shown):
         known = [value for value in columns[place] if value is not None]
-        top = min(known) if measures[place][1] in _LOWER_IS_BETTER else max(known)
+        top = min(known) if measures[place][1] in LOWER_IS_BETTER else max(known)
         for index, value in enumerate(columns[place]):
             if value == top and len(known) > 1:
                 best[index].add(4 + offset)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from portagrad.errors import Error
+from portagrad.train.metrics import SHARES
 from portagrad.train.report.chart import Chart, Line, line_chart, scatter_chart
 from portagrad.train.report.classes import classes
 from portagrad.train.report.drawings import Drawing, drawings
@@ -75,7 +76,7 @@ def _context(run: RunRecord) -> dict[str, Any]:
 
 def percent(score: str | None) -> bool:
     """Whether a measure is a share, which is said in percent."""
-    return score is not None and score in ("accuracy", "balanced_accuracy", "top_5")
+    return score is not None and score in SHARES
 
 
 def said(value: float | None, score: str | None = None) -> str:
