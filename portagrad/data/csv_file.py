@@ -107,7 +107,7 @@ def read_csv_targets(
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder) / "rents.csv"
-    ...     _ = path.write_text("area,rent,year\n40,700,1990\n55,910,2004\n")
+    ...     _ = path.write_text("area,rent,year\\n40,700,1990\\n55,910,2004\\n")
     ...     data = read_csv_targets(path, "rent")
     >>> data.targets.tolist(), data.names, data.features
     ([[700.0], [910.0]], ('rent',), 2)

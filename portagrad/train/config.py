@@ -197,7 +197,11 @@ class LoopConfig:
     compile : bool
         Whether steps run as a compiled plan, or op by op.
     dtype : str
-        Of inputs and weights.
+        Of inputs and weights, ``"float32"`` or ``"float64"``; or ``"mixed"``: the weights are kept and
+        updated in float64, and the model and its gradient computed in float32.
+    slice_size : int, optional
+        How many examples of a batch are computed at a time, their gradients added up, for a batch that does
+        not fit into the device's memory at once; by default all.
     label_smoothing : float
         Of a classification: the share of a label's probability that is spread over all classes.
     metrics : tuple of str
@@ -225,7 +229,8 @@ class LoopConfig:
     epochs: Count = 50
     batch_size: Count = 64
     compile: bool = True
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64", "mixed"] = "float32"
+    slice_size: Count | None = None
     label_smoothing: Fraction = 0.0
     metrics: tuple[str, ...] = ()
     tensorboard: bool = False
@@ -235,6 +240,16 @@ class LoopConfig:
     min_delta: NotNegative = 0.0
     restore_best: bool = False
     figures: bool = True
+
+    @property
+    def inputs_dtype(self) -> Literal["float32", "float64"]:
+        """In which the model is computed."""
+        return "float32" if self.dtype == "mixed" else self.dtype
+
+    @property
+    def weights_dtype(self) -> Literal["float32", "float64"]:
+        """In which the weights are kept, and their optimizer's state."""
+        return "float64" if self.dtype == "mixed" else self.dtype
 
 
 @dataclass(frozen=True, kw_only=True)

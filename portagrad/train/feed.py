@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from portagrad import nn, random
+from portagrad import random
 from portagrad.backend import BY_TYPE
 from portagrad.data import batches, prefetched
 from portagrad.device import Device, transfer
 from portagrad.errors import OutOfMemoryError
 from portagrad.namespace import asarray, function
 from portagrad.train.examples import ROWS, Array, Examples, InMemory
+from portagrad.train.step import outputs_of
+from portagrad.train.task import Task
 from portagrad.transforms.tree import flatten, tree_map, unflatten
 
-_softmax, _stack = map(function, ("softmax", "stack"))
+_stack = function("stack")
 
 
 class Feed:
@@ -88,22 +90,22 @@ def on_host(x: Any) -> np.ndarray[Any, Any]:
     return np.asarray(x) if backend is None else backend.to_numpy(x)
 
 
-def evaluate(model: Any, feed: Feed) -> tuple[float, np.ndarray[Any, Any]]:
-    """Mean cross-entropy of a model on examples, and the probabilities that it gives each.
+def evaluate(model: Any, feed: Feed, task: Task) -> tuple[float, np.ndarray[Any, Any]]:
+    """Mean loss of a model on examples, and what it predicts for each.
 
     Returns
     -------
     loss : float
-    probabilities : array of float64, shape (examples, classes)
+    predictions : array of float64, shape (examples, outputs)
     """
-    losses, probabilities, sizes = [], [], []
-    for inputs, labels in feed.all():
-        logits = model(inputs)
-        losses.append(nn.cross_entropy(logits, labels))
-        probabilities.append(_softmax(logits, axis=-1))
-        sizes.append(labels.shape[0])
-    loss = np.average(read(losses), weights=sizes)
-    return float(loss), np.concatenate([on_host(part) for part in probabilities]).astype(np.float64)
+    losses, predictions, weights = [], [], []
+    for inputs, targets in feed.all():
+        outputs = outputs_of(model, inputs)
+        losses.append(task.loss(outputs, targets))
+        predictions.append(task.predictions(outputs))
+        weights.append(task.weight(targets))
+    loss = np.average(read(losses), weights=weights)
+    return float(loss), np.concatenate([on_host(part) for part in predictions]).astype(np.float64)
 
 
 def read(scalars: list[Any]) -> np.ndarray[Any, Any]:

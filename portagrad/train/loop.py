@@ -19,20 +19,21 @@ from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import SECOND_FILES, Config
 from portagrad.train.config_file import dump_config, load_config
 from portagrad.train.find_lr import RangeTest, find_lr
-from portagrad.train.model import loss, make_optimizer
+from portagrad.train.model import make_optimizer
 from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
 from portagrad.train.report import flat, read_run, write_report
 from portagrad.train.report.environment import write_environment
 from portagrad.train.run import CHECKPOINTS, Result, Run
 from portagrad.train.run_folder import Metrics, fresh_folder, write_text
+from portagrad.train.step import loss_of
 from portagrad.train.tensorboard import TensorBoard, require_tensorboard
 
 # What may change in a run that goes on: where and how it runs, and when it ends.
 FREE = (
     *("device", "output", "train.epochs", "train.compile", "train.checkpoint_steps"),
     *("train.patience", "train.monitor", "train.min_delta", "train.restore_best", "train.tensorboard"),
-    "train.figures",
+    *("train.figures", "train.slice_size"),
 )
 
 
@@ -168,7 +169,9 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
     def optimizer(rates: Any) -> Any:
         return make_optimizer(config, rates)
 
-    return find_lr(loss, run.at.model, list(batches), optimizer=optimizer, low=low, high=high, steps=steps)
+    return find_lr(
+        loss_of(run.task), run.at.model, list(batches), optimizer=optimizer, low=low, high=high, steps=steps
+    )
 
 
 def _prepared(config: Config) -> Run:
@@ -180,7 +183,7 @@ def _prepared(config: Config) -> Run:
     config = dataclasses.replace(config, device=str(where))
     data_key, *keys = random.split(random.key(config.seed), 4)
     fixed = {key: value for key, value in _flat(config) if key not in FREE and not _is_path(key)}
-    return Run(config, where, prepare(config.data, data_key, config.train.dtype), keys, fixed)
+    return Run(config, where, prepare(config.data, data_key, config.train.inputs_dtype), keys, fixed)
 
 
 def _trained(run: Run, folder: Path, progress: Progress | None) -> Result:
@@ -244,10 +247,9 @@ def _repeatable(config: Config) -> Config:
 
 def _check_dtype(config: Config, where: Device) -> None:
     known = where.backend.xp.__array_namespace_info__().dtypes(device=where.native, kind="real floating")
-    if config.train.dtype not in known:
-        raise ConfigError(
-            f"train.dtype: {where} has no {config.train.dtype}, only {' and '.join(sorted(known))}"
-        )
+    for dtype in (config.train.inputs_dtype, config.train.weights_dtype):
+        if dtype not in known:
+            raise ConfigError(f"train.dtype: {where} has no {dtype}, only {' and '.join(sorted(known))}")
 
 
 def _require_extra() -> None:

@@ -13,14 +13,13 @@ import numpy as np
 
 import portagrad
 from portagrad import random
-from portagrad.compile.compiled import compile
 from portagrad.device import Device
 from portagrad.errors import NonFiniteError, OutOfMemoryError
 from portagrad.train.checkpoint import Checkpoint
 from portagrad.train.config import Config
 from portagrad.train.feed import Feed, copied, evaluate, read, settled
 from portagrad.train.metrics import classification, confusion_matrix
-from portagrad.train.model import Step, make_model, make_optimizer, make_schedule, make_step
+from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
 from portagrad.train.prepare import Prepared
@@ -30,6 +29,8 @@ from portagrad.train.run_folder import Metrics, json_line, write_text
 from portagrad.train.saved_model import Description, TrainedModel, save_model
 from portagrad.train.signals import StopSignals
 from portagrad.train.state import State
+from portagrad.train.step import weights_as
+from portagrad.train.task import Classification, Task
 from portagrad.train.tensorboard import TensorBoard
 from portagrad.train.weights import count_weights
 
@@ -95,16 +96,17 @@ class Run:
     ) -> None:
         self.config, self.where, self.prepared = config, where, prepared
         init_key, self.order_key, dropout_key = keys
-        model = make_model(config, prepared.features, prepared.outputs, init_key, where)
+        self.task: Task = Classification(prepared.names)
+        model = make_model(config, prepared.features, self.task.outputs, init_key, where)
         self.steps = -(-len(prepared.train) // config.train.batch_size)
         self.schedule = make_schedule(config, self.steps)
         optimizer = make_optimizer(config, self.schedule)
-        self.eager: Step = make_step(optimizer, config.model.dropout)
-        self.step: Step = compile(self.eager, donate=(0, 1)) if config.train.compile else self.eager
+        self.eager = make_step(config, optimizer, self.task)
+        self.step = make_step(config, optimizer, self.task, compiled=config.train.compile)
         self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
         self.feed = Feed(prepared.train, where)
         self.validation = Feed(prepared.validation, where) if prepared.validation is not None else None
-        self.watch = make_watch(config.train.compile)
+        self.watch = make_watch(self.step, config.train.compile)
         self.board: TensorBoard | None = None
         self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
         self._about = {"settings": dict(fixed), "data": prepared.train.checksum()}
@@ -191,15 +193,15 @@ class Run:
         results, sizes = [], []
         for inputs, labels in itertools.islice(batches, length):
             try:
-                *carried, loss, correct = self.step(carried[0], carried[1], inputs, labels)
+                *carried, loss, score = self.step(carried[0], carried[1], inputs, labels)
             except self._out_of_memory as error:
                 raise self._too_large(labels.shape[0], error) from error
             carried = settled(tuple(carried), self.where)
-            results.append((loss, correct))
+            results.append((loss, score))
             sizes.append(labels.shape[0])
             if stop.asked:
                 break
-        losses, hits = (read(list(column)) for column in zip(*results, strict=True))
+        losses, scores = (read(list(column)) for column in zip(*results, strict=True))
         if not np.isfinite(losses).all() or not is_finite(carried[0]):
             at.model, at.optimizer = before
             fault = self._explained(before, key)
@@ -209,18 +211,20 @@ class Run:
         every: list[float] = losses.tolist()
         if self.board is not None:
             self.board.steps(self._taken + 1, every)
-        for loss, correct, size in zip(every, hits.tolist(), sizes, strict=True):
-            at.count(loss, int(correct), size)
+        for loss, score, size in zip(every, scores.tolist(), sizes, strict=True):
+            at.count(loss, float(score), size)
         return every
 
     def _batches(self, key: random.Key, start: int) -> Iterator[tuple[Any, Any]]:
         return self.feed.batches(key, self.config.train.batch_size, start)
 
     def _too_large(self, size: int, error: BaseException) -> OutOfMemoryError:
-        advice = f"; try train.batch_size = {size // 2}" if size > 1 else ""
+        at_once = min(size, self.config.train.slice_size or size)
+        smaller = f"try train.slice_size = {at_once // 2}, which computes the same step in parts, or "
+        advice = smaller if at_once > 1 else "try "
         return OutOfMemoryError(
-            f"{self.where} has no memory left for a step with a batch of {size}{advice}, "
-            f"or a smaller model.hidden ({' '.join(str(error).split())[:200]})"
+            f"{self.where} has no memory left for {at_once} examples of a batch of {size} at once; "
+            f"{advice}a smaller model.hidden ({' '.join(str(error).split())[:200]})"
         )
 
     def _explained(self, before: tuple[Any, Any], key: random.Key) -> str:
@@ -254,7 +258,7 @@ class Run:
             "epoch": at.epoch,
             "step": at.epoch * self.steps,
             "train_loss": at.loss / at.seen,
-            "train_accuracy": at.hits / at.seen,
+            f"train_{self.task.score_name}": at.score / at.seen,
             **self._validated(),
             "learning_rate": float(self.schedule(at.epoch * self.steps - 1)),
             "norms": read_norms(at.model, norms),
@@ -277,15 +281,17 @@ class Run:
     def _validated(self) -> dict[str, float]:
         if self.validation is None:
             return {}
-        loss, probabilities = evaluate(self.at.model, self.validation)
+        loss, probabilities = evaluate(self.at.model, self.validation, self.task)
         hits = probabilities.argmax(axis=1) == self.validation.examples.targets
         return {"validation_loss": loss, "validation_accuracy": float(hits.mean())}
 
     def _finish(self, folder: Path, metrics: Metrics) -> Result:
         """The test, and the files that only a whole run has."""
         data, at = self.prepared, self.at
-        model = at.best if self.config.train.restore_best and at.best_epoch else at.model
-        loss, probabilities = evaluate(model, Feed(data.test, self.where))
+        dtype = getattr(self.where.backend.xp, self.config.train.inputs_dtype)
+        best = weights_as(dtype, at.best)
+        model = best if self.config.train.restore_best and at.best_epoch else weights_as(dtype, at.model)
+        loss, probabilities = evaluate(model, Feed(data.test, self.where), self.task)
         matrix = confusion_matrix(data.test.targets, probabilities.argmax(axis=1), data.outputs)
         test = {"test_loss": loss, "test_accuracy": float(np.trace(matrix) / len(data.test))}
         metrics.write(**test)
@@ -293,7 +299,7 @@ class Run:
             self.board.finish(test, len(at.records))
         save_model(folder / "model.safetensors", self._trained(model))
         if self.validation is not None:
-            save_model(folder / "best.safetensors", self._trained(at.best))
+            save_model(folder / "best.safetensors", self._trained(best))
         write_confusion(folder, matrix, data.names)
         if self.config.train.figures:
             draw_confusion(folder, matrix, data.names)
@@ -309,7 +315,7 @@ class Run:
             sizes=(data.features, *config.model.hidden, data.outputs),
             activation=config.model.activation,
             dropout=config.model.dropout,
-            dtype=config.train.dtype,
+            dtype=config.train.inputs_dtype,
             classes=data.names,
         )
         return TrainedModel(described, model, data.standardization)
