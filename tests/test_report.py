@@ -57,7 +57,8 @@ def runs(tmp_path_factory):
     regression = synthetic(folder / "regression", score="r2")
     targets = rng.standard_normal(300)
     values = targets + 0.1 * rng.standard_normal(300)
-    write(regression / "predictions.json", {"targets": targets.tolist(), "values": values.tolist()})
+    predictions = {"names": [HOSTILE], "examples": 900, "targets": targets[:, None].tolist()}
+    write(regression / "predictions.json", {**predictions, "values": values[:, None].tolist()})
     failed = synthetic(folder / "failed", summary=False, model_name=HOSTILE)
     with (failed / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"epoch": 9, "error": f"not finite at step 7: {HOSTILE}"}) + "\n{half a li")
@@ -299,7 +300,9 @@ def test_other_runs_are_shown_escaped_and_whole(opened, runs, name, width):
         assert f"not finite at step 7: {HOSTILE}" in shown and "line 10 is damaged" in shown
         assert "activation" in shown and HOSTILE in page.locator("#configuration").inner_text()
     elif name == "regression":
-        assert page.locator("#fit .plot svg .dots").count() == 2 and page.locator("#fit").is_visible()
+        assert page.locator("#fit .plot svg .dots").count() == 1 and page.locator("#fit").is_visible()
+        assert page.locator("#fit .plot svg .bars").bounding_box()["height"] > 100
+        assert f"{HOSTILE}: residuals" in shown
     else:
         assert page.locator("#classes tbody tr").count() == {"many": 100, "middle": 20}[name]
         assert "Most often confused" in shown
@@ -418,7 +421,7 @@ def test_a_run_that_is_stopped_leaves_its_report(runs, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "confusion_matrix", stop)
+    monkeypatch.setattr(run_module, "save_model", stop)
     config = Config(
         data=DataConfig(path=runs / "digits.npz"),
         train=LoopConfig(epochs=1, batch_size=100, compile=False),

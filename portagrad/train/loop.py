@@ -38,7 +38,7 @@ FREE = (
 
 
 def fit(config: Config, *, name: str = "run", progress: Progress | None = None) -> Result:
-    """Train a classifier as a configuration describes it.
+    """Train a classifier, or a regression, as a configuration describes it.
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
     Result
         Its folder holds ``config.toml`` (the whole configuration, which repeats the run), ``metrics.jsonl``,
         ``model.safetensors`` (see `load_model`) and with a validation set ``best.safetensors``,
-        ``checkpoints``, ``curves.png``, ``confusion.png``, ``confusion.json``, ``environment.json``,
-        ``summary.json`` and the page ``report.html``, which a run that fails or is stopped leaves too; with
-        ``train.tensorboard`` also ``tensorboard``, a folder of event files. ``train.figures = false`` leaves
-        the plots and the page out.
+        ``checkpoints``, ``curves.png``, ``confusion.png`` and ``confusion.json`` (of a regression
+        ``predictions.png`` and ``predictions.json``), ``environment.json``, ``summary.json`` and the page
+        ``report.html``, which a run that fails or is stopped leaves too; with ``train.tensorboard`` also
+        ``tensorboard``, a folder of event files. ``train.figures = false`` leaves the plots and the page out.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def _prepared(config: Config) -> Run:
 
 def _trained(run: Run, folder: Path, progress: Progress | None) -> Result:
     data = run.prepared
-    write_environment(folder, run.where, data.features, data.names)
+    write_environment(folder, run.where, {"features": data.features, **run.task.facts})
     # The loop looks for NaNs itself, and says more than NumPy's warnings.
     with (
         np.errstate(all="ignore"),

@@ -22,6 +22,17 @@ SHARES = ("accuracy", "balanced_accuracy", "top_5")
 """Measures that are shares of the examples, said in percent."""
 
 
+def said(value: float | None, name: str = "") -> str:
+    """A measure as people read it.
+
+    Examples
+    --------
+    >>> said(0.98765, "accuracy"), said(0.98765, "loss"), said(None)
+    ('98.77%', '0.9877', '–')
+    """
+    return "–" if value is None else f"{value:.2%}" if name in SHARES else f"{value:.4g}"
+
+
 def confusion_matrix(labels: Array, predictions: Array, classes: int) -> Array:
     """How many examples of each class (row) were taken for each class (column).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,19 +19,19 @@ from portagrad.errors import NonFiniteError, OutOfMemoryError
 from portagrad.train.checkpoint import Checkpoint
 from portagrad.train.config import Config
 from portagrad.train.feed import Feed, copied, evaluate, read, settled
-from portagrad.train.metrics import classification, confusion_matrix
-from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step
+from portagrad.train.metrics import LOWER_IS_BETTER
+from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step, make_task
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
-from portagrad.train.reports import draw_confusion, write_confusion, write_curves
+from portagrad.train.reports import write_curves
 from portagrad.train.run_folder import Metrics, json_line, write_text
 from portagrad.train.saved_model import Description, TrainedModel, save_model
 from portagrad.train.signals import StopSignals
 from portagrad.train.state import State
 from portagrad.train.step import weights_as
-from portagrad.train.task import Classification, Task
+from portagrad.train.task import Tested
 from portagrad.train.tensorboard import TensorBoard
 from portagrad.train.weights import count_weights
 
@@ -50,24 +51,40 @@ class Result:
     folder : Path
     model : nn.MLP
         The trained model, on the run's device.
-    test_loss, test_accuracy : float
-    confusion : array of int64, shape (classes, classes)
-        Test examples by true class (row) and predicted class (column).
+    test : Tested
+        What the test has shown, with every measure of the task.
     summary : dict
         What ``summary.json`` holds.
     """
 
     folder: Path
     model: Any
-    test_loss: float
-    test_accuracy: float
-    confusion: np.ndarray[Any, Any]
+    test: Tested
     summary: dict[str, Any]
 
+    @property
+    def test_loss(self) -> float:
+        """The mean loss of the test examples."""
+        return float(self.summary["test_loss"])
+
+    @property
+    def test_accuracy(self) -> float:
+        """Of a classification, the share of the test examples that it takes for what they are."""
+        return float(self.test.measures["accuracy"])
+
+    @property
+    def test_r2(self) -> float:
+        """Of a regression, the share of the variance of the test's targets that it explains."""
+        return float(self.test.measures["r2"])
+
+    @property
+    def confusion(self) -> np.ndarray[Any, Any] | None:
+        """Of a classification, test examples by true class (row) and predicted class (column)."""
+        return self.test.confusion
+
     def __str__(self) -> str:
-        right, total = int(np.trace(self.confusion)), int(self.confusion.sum())
         return (
-            f"test accuracy {self.test_accuracy:.2%} ({right} of {total}), loss {self.test_loss:.4f}\n"
+            f"test {self.test.line}, loss {self.test_loss:.4f}\n"
             f"{self.folder}: {', '.join(sorted(path.name for path in self.folder.iterdir()))}"
         )
 
@@ -96,7 +113,9 @@ class Run:
     ) -> None:
         self.config, self.where, self.prepared = config, where, prepared
         init_key, self.order_key, dropout_key = keys
-        self.task: Task = Classification(prepared.names)
+        self.task = make_task(
+            config, prepared.names, where, scaling=prepared.targets, class_weights=prepared.class_weights
+        )
         model = make_model(config, prepared.features, self.task.outputs, init_key, where)
         self.steps = -(-len(prepared.train) // config.train.batch_size)
         self.schedule = make_schedule(config, self.steps)
@@ -127,7 +146,7 @@ class Run:
         on = f", from epoch {self.at.epoch}, batch {self.at.batch + 1} on" if self._taken else ""
         return (
             f"{len(data.train)} training{held}, {len(data.test)} test examples of {data.features} features "
-            f"in {data.outputs} classes; {weights} weights on {self.where}{on}"
+            f"{self.task.aim}; {weights} weights on {self.where}{on}"
         )
 
     def train(self, folder: Path, progress: Progress, metrics: Metrics) -> Result:
@@ -144,7 +163,7 @@ class Run:
                 except NonFiniteError as error:
                     metrics.write(epoch=at.epoch, error=str(error))
                     if at.records and self.config.train.figures:
-                        write_curves(folder, at.records, None)
+                        write_curves(folder, at.records, None, self.task.score_name)
                     raise
                 at.seconds = time.perf_counter() - began
                 if stop.asked:
@@ -267,8 +286,8 @@ class Run:
         if self.board is not None:
             self.board.epoch(record, at.model, gradients)
         monitor = self.config.train.monitor
-        value = record.get(f"validation_{monitor}", record[f"train_{monitor}"])
-        value = -value if monitor == "accuracy" else value
+        value = record.get(f"validation_{monitor}", record.get(f"train_{monitor}", math.nan))
+        value = math.inf if math.isnan(value) else value if monitor in LOWER_IS_BETTER else -value
         if value < at.best_value - self.config.train.min_delta or not at.best_epoch:
             at.best_epoch, at.best_value, at.best = at.epoch, float(value), copied(at.model)
         return record
@@ -281,9 +300,9 @@ class Run:
     def _validated(self) -> dict[str, float]:
         if self.validation is None:
             return {}
-        loss, probabilities = evaluate(self.at.model, self.validation, self.task)
-        hits = probabilities.argmax(axis=1) == self.validation.examples.targets
-        return {"validation_loss": loss, "validation_accuracy": float(hits.mean())}
+        loss, predictions = evaluate(self.at.model, self.validation, self.task)
+        measured = self.task.measured(self.validation.examples.targets, predictions)
+        return {"validation_loss": loss, **{f"validation_{name}": x for name, x in measured.items()}}
 
     def _finish(self, folder: Path, metrics: Metrics) -> Result:
         """The test, and the files that only a whole run has."""
@@ -291,22 +310,21 @@ class Run:
         dtype = getattr(self.where.backend.xp, self.config.train.inputs_dtype)
         best = weights_as(dtype, at.best)
         model = best if self.config.train.restore_best and at.best_epoch else weights_as(dtype, at.model)
-        loss, probabilities = evaluate(model, Feed(data.test, self.where), self.task)
-        matrix = confusion_matrix(data.test.targets, probabilities.argmax(axis=1), data.outputs)
-        test = {"test_loss": loss, "test_accuracy": float(np.trace(matrix) / len(data.test))}
+        loss, predictions = evaluate(model, Feed(data.test, self.where), self.task)
+        tested = self.task.tested(data.test.targets, predictions)
+        test = {"test_loss": loss, **{f"test_{name}": tested.measures[name] for name in self.task.told}}
         metrics.write(**test)
         if self.board is not None:
             self.board.finish(test, len(at.records))
         save_model(folder / "model.safetensors", self._trained(model))
         if self.validation is not None:
             save_model(folder / "best.safetensors", self._trained(best))
-        write_confusion(folder, matrix, data.names)
+        self.task.write(folder, data.test.targets, predictions, figures=self.config.train.figures)
         if self.config.train.figures:
-            draw_confusion(folder, matrix, data.names)
-            write_curves(folder, at.records, test)
-        summary = self._summary(test, classification(data.test.targets.astype(np.int64), probabilities))
+            write_curves(folder, at.records, test, self.task.score_name)
+        summary = self._summary(test, tested.measures)
         write_text(folder / "summary.json", json_line(summary, indent=2) + "\n")
-        return Result(folder, model, test["test_loss"], test["test_accuracy"], matrix, summary)
+        return Result(folder, model, tested, summary)
 
     def _trained(self, model: Any) -> TrainedModel:
         """A model with what it needs beside the weights."""
@@ -316,9 +334,9 @@ class Run:
             activation=config.model.activation,
             dropout=config.model.dropout,
             dtype=config.train.inputs_dtype,
-            classes=data.names,
+            **self.task.facts,
         )
-        return TrainedModel(described, model, data.standardization)
+        return TrainedModel(described, model, data.standardization, data.targets)
 
     def _summary(self, test: Mapping[str, float], measures: Mapping[str, Any]) -> dict[str, Any]:
         data, records, backend = self.prepared, self.at.records, self.where.backend
@@ -332,7 +350,7 @@ class Run:
                 "test": len(data.test),
             },
             "features": data.features,
-            "classes": list(data.names),
+            **{key: list(x) if isinstance(x, tuple) else x for key, x in self.task.facts.items()},
             "weights": count_weights(self.at.model),
             "epochs": len(records),
             "best_epoch": self.at.best_epoch,

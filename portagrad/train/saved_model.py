@@ -50,6 +50,8 @@ class Description:
     dtype : str
     classes : tuple of str
         A name per class; empty for regression.
+    targets : tuple of str
+        Of a regression, a name per output where they are known.
     features : tuple of str
         A name per input, where they are known.
     """
@@ -61,6 +63,7 @@ class Description:
     dropout: Fraction = 0.0
     dtype: Literal["float32", "float64"] = "float32"
     classes: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
 
 
@@ -241,6 +244,10 @@ def _described(path: Path, text: str) -> Description:
         if not outputs
         else f"classes: {len(told.classes)} names for {outputs} outputs"
         if told.task == "classification" and (len(told.classes) != outputs or outputs < 2)
+        else f"classes: {len(told.classes)} names in a regression"
+        if told.task == "regression" and told.classes
+        else f"targets: {len(told.targets)} names for {outputs} outputs"
+        if told.targets and (len(told.targets) != outputs or told.task != "regression")
         else f"features: {len(told.features)} names for {told.sizes[0]} inputs"
         if told.features and len(told.features) != told.sizes[0]
         else ""
