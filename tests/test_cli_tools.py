@@ -103,17 +103,21 @@ def test_standard_input_is_read_as_it_comes_and_a_reader_may_leave(trained):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2,3\n", "standard input, row 0: 3 numbers, but the model takes 64"),
-        ("", "standard input: holds no row"),
-        (",".join(["1"] * 64) + "\n" + ",".join(["1"] * 63 + [""]) + "\n", "row 1, column 63: missing"),
+        ("1,2,3\n", "standard input: 3 numbers a row, but the model takes 64; name the columns of answers"),
+        ("", "standard input: no rows"),
+        (
+            ",".join(["1"] * 64) + "\n" + ",".join(["1"] * 63 + [""]) + "\n",
+            "line 2, column 63: the field is empty",
+        ),
         (
             ",".join(["1"] * 64) + "\n" + ",".join(["x"] + ["1"] * 63) + "\n",
-            "row 1, column 0: 'x', not",
+            "line 2, column 0: 'x' is not a number",
         ),
-        (",".join(["1"] * 64) + "\n" + ",".join(["nan"] + ["1"] * 63) + "\n", "row 1, column 0 is nan"),
+        (",".join(["1"] * 64) + "\n" + ",".join(["nan"] + ["1"] * 63) + "\n", "line 2, column 0: nan is not"),
+        (",".join(["1"] * 64) + "\n1,2\n", "line 2: 2 values, but line 1 has 64"),
     ],
 )
-def test_wrong_rows_are_one_line_with_row_and_column(trained, text, message):
+def test_wrong_rows_are_one_line_with_line_and_column(trained, text, message):
     code, _, err = run("predict", trained / "run", "-", input=text)
     assert code == 2 and message in err and err.count("\n") == 1
 

@@ -47,9 +47,11 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
             bool, typer.Option("--probabilities", help="A column per class with its probability.")
         ] = False,
         labels: Annotated[
-            str | None,
+            list[str] | None,
             typer.Option(
-                help="The column (CSV) or array (NPZ) with the right answers; prints how many are met."
+                metavar="NAME",
+                help="The column (CSV) or array (NPZ) with the right answers; prints how well they are met. "
+                "Repeatable, for a regression with several outputs.",
             ),
         ] = None,
         inputs: Annotated[str | None, typer.Option(help="The array of inputs in an NPZ file.")] = None,
@@ -64,7 +66,7 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
 
             trained = load_model(model, device=device)
             write = partial(
-                predict_rows, trained, data, probabilities=probabilities, labels=labels, inputs=inputs
+                predict_rows, trained, data, probabilities=probabilities, labels=labels or (), inputs=inputs
             )
             if output is not None and not output.parent.is_dir():
                 raise ConfigError(f"--output: no folder {output.parent}")
