@@ -186,6 +186,45 @@ def write_curves(
     _save(figure, folder / "curves.png")
 
 
+def draw_sweep(
+    path: Path,
+    rates: np.ndarray[Any, Any],
+    losses: np.ndarray[Any, Any],
+    smoothed: np.ndarray[Any, Any],
+    suggestion: float | None,
+) -> None:
+    """Draw a sweep of learning rates as PNG, or as SVG where the file's name ends so.
+
+    Parameters
+    ----------
+    path : Path
+    rates, losses, smoothed : array, shape (steps,)
+    suggestion : float, optional
+        Is marked.
+    """
+    figure = _figure(7.5, 4.4)
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, color="#a8a8a8", lw=1, label="loss of a batch")
+    axes.plot(rates, smoothed, color=_TRAINING, lw=2, label="smoothed")
+    if suggestion is not None:
+        height = float(np.interp(np.log(suggestion), np.log(rates), smoothed))
+        label = f"suggested, {suggestion:.2g}: the steepest fall"
+        axes.axvline(suggestion, color=_VALIDATION, lw=1, ls="--")
+        axes.plot([suggestion], [height], "o", color=_VALIDATION, ms=9, label=label, zorder=5)
+    axes.set_xscale("log")
+    # A loss that has begun to diverge is no reason to flatten the fall before it.
+    low, first = float(min(smoothed.min(), losses.min())), float(smoothed[:10].max())
+    axes.set_ylim(low - 0.05 * abs(first - low) - 1e-12, max(first, low) + 0.5 * abs(first - low) + 1e-12)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss")
+    axes.set_title("Learning rates tried, a step each", loc="left")
+    axes.grid(color=_FAINT, lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left")
+    _save(figure, path, "svg" if path.suffix.lower() == ".svg" else "png")
+
+
 def titled(name: str) -> str:
     """A measure's name as a title.
 
@@ -208,6 +247,6 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, path: Path, format: str = "png") -> None:
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
+        figure.savefig(temporary, format=format, dpi=130)
