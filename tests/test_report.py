@@ -24,7 +24,7 @@ from portagrad.train import (
     fit,
     load_model,
 )
-from portagrad.train import run as run_module
+from portagrad.train import output as output_module
 from portagrad.train.report import find_runs, read_run, report_html, write_report
 from portagrad.train.report.chart import Line, axis, line_chart
 from portagrad.train.report.comparison import compare, comparison_csv, write_comparison
@@ -421,7 +421,7 @@ def test_a_run_that_is_stopped_leaves_its_report(runs, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "save_model", stop)
+    monkeypatch.setattr(output_module, "save_model", stop)
     config = Config(
         data=DataConfig(path=runs / "digits.npz"),
         train=LoopConfig(epochs=1, batch_size=100, compile=False),

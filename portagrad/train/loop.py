@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -14,20 +13,21 @@ import numpy as np
 
 from portagrad import random
 from portagrad.device import Device, current_device, device
-from portagrad.errors import ConfigError, Error
+from portagrad.errors import ConfigError
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import SECOND_FILES, Config
 from portagrad.train.config_file import dump_config, load_config
 from portagrad.train.find_lr import RangeTest, find_lr
 from portagrad.train.model import make_optimizer
+from portagrad.train.output import CHECKPOINTS, Folder
 from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
-from portagrad.train.report import flat, read_run, write_report
+from portagrad.train.report import flat
 from portagrad.train.report.environment import write_environment
-from portagrad.train.run import CHECKPOINTS, Result, Run
-from portagrad.train.run_folder import Metrics, fresh_folder, write_text
+from portagrad.train.run import Result, Run
+from portagrad.train.run_folder import fresh_folder, write_text
 from portagrad.train.step import loss_of
-from portagrad.train.tensorboard import TensorBoard, require_tensorboard
+from portagrad.train.tensorboard import require_tensorboard
 
 # What may change in a run that goes on: where and how it runs, and when it ends.
 FREE = (
@@ -193,27 +193,10 @@ def _trained(run: Run, folder: Path, progress: Progress | None) -> Result:
     with (
         np.errstate(all="ignore"),
         progress or Progress() as shown,
-        _reported(folder) if run.config.train.figures else contextlib.nullcontext(),
-        Metrics(folder / "metrics.jsonl", run.at.records) as metrics,
-        contextlib.ExitStack() as stack,
+        Folder(folder, run.at.records, dict(_flat(run.config))) as output,
     ):
-        if run.config.train.tensorboard:
-            run.board = stack.enter_context(TensorBoard(folder / "tensorboard"))
-            run.board.start((folder / "config.toml").read_text("utf-8"), dict(_flat(run.config)))
         shown.note(run.described())
-        return run.train(folder, shown, metrics)
-
-
-@contextlib.contextmanager
-def _reported(folder: Path) -> Iterator[None]:
-    """Leave ``report.html`` however the run ends; where it ends badly, that is what is told."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError, Error):
-            write_report(read_run(folder))
-        raise
-    write_report(read_run(folder))
+        return run.train(folder, shown, output)
 
 
 def _flat(config: Config) -> Iterator[tuple[str, Any]]:

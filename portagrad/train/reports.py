@@ -132,13 +132,8 @@ def draw_predictions(
     _save(figure, folder / "predictions.png")
 
 
-def write_curves(
-    folder: Path,
-    epochs: Sequence[Mapping[str, Any]],
-    test: Mapping[str, float] | None,
-    score: str = "accuracy",
-) -> None:
-    """Write ``curves.png``: loss and score over the epochs.
+def write_curves(folder: Path, epochs: Sequence[Mapping[str, Any]], test: Mapping[str, float] | None) -> None:
+    """Write ``curves.png``: loss and score, which is what else is measured in training, over the epochs.
 
     Parameters
     ----------
@@ -147,10 +142,10 @@ def write_curves(
         The epochs' lines of ``metrics.jsonl``.
     test : mapping, optional
         ``"test_loss"`` and the test's score, drawn at the end.
-    score : str
-        What the score is called.
     """
     figure = _figure(10.0, 4.2)
+    measured = [key.removeprefix("train_") for key in epochs[0] if key.startswith("train_")]
+    (score,) = (name for name in measured if name != "loss")
     left, right = figure.subplots(1, 2)
     number = [record["epoch"] for record in epochs]
     for axes, what, title in ((left, "loss", "Loss"), (right, score, titled(score))):

@@ -1,4 +1,4 @@
-"""One run: its model, its data on the device, its epochs, and what it leaves in its folder."""
+"""One run: its model, its data on the device, its epochs and its test."""
 
 from __future__ import annotations
 
@@ -23,19 +23,16 @@ from portagrad.train.metrics import LOWER_IS_BETTER
 from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step, make_task
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
+from portagrad.train.output import Output
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
-from portagrad.train.reports import write_curves
-from portagrad.train.run_folder import Metrics, json_line, write_text
-from portagrad.train.saved_model import Description, TrainedModel, save_model
+from portagrad.train.saved_model import Description, TrainedModel
 from portagrad.train.signals import StopSignals
 from portagrad.train.state import State
 from portagrad.train.step import weights_as
 from portagrad.train.task import Tested
-from portagrad.train.tensorboard import TensorBoard
 from portagrad.train.weights import count_weights
 
-CHECKPOINTS = "checkpoints"
 # Steps between two looks at the losses: each look waits for the device, and a fault is found this late.
 _WINDOW = 256
 # Between two checkpoints at the ends of epochs, so that short epochs do not spend their time on writing.
@@ -126,7 +123,6 @@ class Run:
         self.feed = Feed(prepared.train, where)
         self.validation = Feed(prepared.validation, where) if prepared.validation is not None else None
         self.watch = make_watch(self.step, config.train.compile)
-        self.board: TensorBoard | None = None
         self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
         self._about = {"settings": dict(fixed), "data": prepared.train.checksum()}
         self._first: tuple[Any, Any] | None = None  # batch of the epoch, where this process has made it
@@ -149,8 +145,8 @@ class Run:
             f"{self.task.aim}; {weights} weights on {self.where}{on}"
         )
 
-    def train(self, folder: Path, progress: Progress, metrics: Metrics) -> Result:
-        """The epochs that are left, then the test."""
+    def train(self, folder: Path, progress: Progress, output: Output) -> Result:
+        """The epochs that are left, then the test; `folder` is only named."""
         at = self.at
         began = time.perf_counter() - at.seconds
         progress.start(self.config.train.epochs, self.steps)
@@ -159,33 +155,33 @@ class Run:
         with StopSignals() as stop:
             while at.epoch <= self.config.train.epochs and not self._stale():
                 try:
-                    self._epoch(folder, progress, stop)
+                    self._epoch(output, progress, stop)
                 except NonFiniteError as error:
-                    metrics.write(epoch=at.epoch, error=str(error))
-                    if at.records and self.config.train.figures:
-                        write_curves(folder, at.records, None, self.task.score_name)
+                    output.failed(at, str(error))
                     raise
                 at.seconds = time.perf_counter() - began
                 if stop.asked:
-                    saved = self._save(folder)
-                    progress.note(f"stopped at {saved}; portagrad train --resume {folder} goes on from there")
+                    self._save(output)
+                    progress.note(
+                        f"stopped at epoch {at.epoch}, batch {at.batch} of {self.steps}, and saved; "
+                        f"portagrad train --resume {folder} goes on from there"
+                    )
                     stop.leave()
-                record = self._record()
+                record = self._record(output)
                 at.records.append(record)
                 at.next_epoch()
-                metrics.write(**record)
                 progress.epoch(record)
                 if self._due(at_end=True):
-                    self._save(folder)
-            self._save(folder)
-            return self._finish(folder, metrics)
+                    self._save(output)
+            self._save(output)
+            return self._finish(folder, output)
 
     @property
     def _taken(self) -> int:
         """Steps that the run has taken."""
         return (self.at.epoch - 1) * self.steps + self.at.batch
 
-    def _epoch(self, folder: Path, progress: Progress, stop: StopSignals) -> None:
+    def _epoch(self, output: Output, progress: Progress, stop: StopSignals) -> None:
         """The batches of the epoch that are left, or those until a signal asks to stop."""
         key = random.fold_in(self.order_key, self.at.epoch)
         batches = self._batches(key, self.at.batch)
@@ -195,14 +191,14 @@ class Run:
             batches = itertools.chain([self._first], batches)
         while self.at.batch < self.steps and not stop.asked:
             before = self.at.seen
-            losses = self._window(batches, key, folder, stop)
+            losses = self._window(batches, key, output, stop)
             progress.seen(self.at.seen - before, losses[-1])
             progress.advance(len(losses))
             if self.at.batch < self.steps and self._due(at_end=False):
-                self._save(folder)
+                self._save(output)
 
     def _window(
-        self, batches: Iterator[tuple[Any, Any]], key: random.Key, folder: Path, stop: StopSignals
+        self, batches: Iterator[tuple[Any, Any]], key: random.Key, output: Output, stop: StopSignals
     ) -> list[float]:
         """Steps up to the next look at their losses, which are returned."""
         at = self.at
@@ -224,12 +220,11 @@ class Run:
         if not np.isfinite(losses).all() or not is_finite(carried[0]):
             at.model, at.optimizer = before
             fault = self._explained(before, key)
-            self._save(folder)
+            self._save(output)
             raise NonFiniteError(fault)
         at.model, at.optimizer = carried
         every: list[float] = losses.tolist()
-        if self.board is not None:
-            self.board.steps(self._taken + 1, every)
+        output.steps(self._taken + 1, every)
         for loss, score, size in zip(every, scores.tolist(), sizes, strict=True):
             at.count(loss, float(score), size)
         return every
@@ -262,12 +257,11 @@ class Run:
             return self._taken - self._saved_step >= every
         return at_end and time.monotonic() - self._saved >= _SECONDS
 
-    def _save(self, folder: Path) -> Path:
-        saved = self.at.save(folder / CHECKPOINTS, self.steps, self._about)
+    def _save(self, output: Output) -> None:
+        output.checkpoint(self.at, self.steps, self._about)
         self._saved, self._saved_step = time.monotonic(), self._taken
-        return saved
 
-    def _record(self) -> dict[str, Any]:
+    def _record(self, output: Output) -> dict[str, Any]:
         """The line of an epoch; also keeps its weights if they are the best."""
         at = self.at
         # The epoch's first batch, so that a run that went on in the middle of an epoch tells the same.
@@ -283,8 +277,7 @@ class Run:
             "norms": read_norms(at.model, norms),
             "seconds": round(at.seconds, 3),
         }
-        if self.board is not None:
-            self.board.epoch(record, at.model, gradients)
+        output.epoch(record, at.model, gradients)
         monitor = self.config.train.monitor
         value = record.get(f"validation_{monitor}", record.get(f"train_{monitor}", math.nan))
         value = math.inf if math.isnan(value) else value if monitor in LOWER_IS_BETTER else -value
@@ -304,8 +297,8 @@ class Run:
         measured = self.task.measured(self.validation.examples.targets, predictions)
         return {"validation_loss": loss, **{f"validation_{name}": x for name, x in measured.items()}}
 
-    def _finish(self, folder: Path, metrics: Metrics) -> Result:
-        """The test, and the files that only a whole run has."""
+    def _finish(self, folder: Path, output: Output) -> Result:
+        """The test, and what only a whole run has."""
         data, at = self.prepared, self.at
         dtype = getattr(self.where.backend.xp, self.config.train.inputs_dtype)
         best = weights_as(dtype, at.best)
@@ -313,17 +306,11 @@ class Run:
         loss, predictions = evaluate(model, Feed(data.test, self.where), self.task)
         tested = self.task.tested(data.test.targets, predictions)
         test = {"test_loss": loss, **{f"test_{name}": tested.measures[name] for name in self.task.told}}
-        metrics.write(**test)
-        if self.board is not None:
-            self.board.finish(test, len(at.records))
-        save_model(folder / "model.safetensors", self._trained(model))
+        models = {"model": self._trained(model)}
         if self.validation is not None:
-            save_model(folder / "best.safetensors", self._trained(best))
-        self.task.write(folder, data.test.targets, predictions, figures=self.config.train.figures)
-        if self.config.train.figures:
-            write_curves(folder, at.records, test, self.task.score_name)
+            models["best"] = self._trained(best)
         summary = self._summary(test, tested.measures)
-        write_text(folder / "summary.json", json_line(summary, indent=2) + "\n")
+        output.finished(at.records, test, models, tested, summary)
         return Result(folder, model, tested, summary)
 
     def _trained(self, model: Any) -> TrainedModel:

@@ -32,12 +32,15 @@ class Tested:
         Every measure of the task.
     line : str
         The score, for people.
+    write : callable
+        ``write(folder, figures=...)`` leaves the predictions in a run's folder, in the form that tells most.
     confusion : array or None
         Of a classification, the test examples by true and by predicted class.
     """
 
     measures: dict[str, Any]
     line: str
+    write: Callable[..., None]
     confusion: Array | None = None
 
 
@@ -89,9 +92,6 @@ class Task(Protocol):
 
     def tested(self, targets: Array, predictions: Array) -> Tested:
         """Everything that there is to measure."""
-
-    def write(self, folder: Path, targets: Array, predictions: Array, *, figures: bool) -> None:
-        """Leave the predictions in the run's folder, in the form that tells most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,19 +163,16 @@ class Classification:
         return {"accuracy": accuracy, **{name: every[name] for name in self.metrics}}
 
     def tested(self, targets: Array, predictions: Array) -> Tested:
-        matrix = self._confusion(targets, predictions)
+        matrix = confusion_matrix(targets, predictions.argmax(axis=1), len(self.names))
         right, total = int(np.trace(matrix)), int(matrix.sum())
         line = f"accuracy {said(right / total, 'accuracy')} ({right} of {total})"
-        return Tested(classification(targets.astype(np.int64), predictions), line, matrix)
 
-    def write(self, folder: Path, targets: Array, predictions: Array, *, figures: bool) -> None:
-        matrix = self._confusion(targets, predictions)
-        reports.write_confusion(folder, matrix, self.names)
-        if figures:
-            reports.draw_confusion(folder, matrix, self.names)
+        def write(folder: Path, *, figures: bool) -> None:
+            reports.write_confusion(folder, matrix, self.names)
+            if figures:
+                reports.draw_confusion(folder, matrix, self.names)
 
-    def _confusion(self, targets: Array, predictions: Array) -> Array:
-        return confusion_matrix(targets, predictions.argmax(axis=1), len(self.names))
+        return Tested(classification(targets.astype(np.int64), predictions), line, write, matrix)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,13 +248,14 @@ class Regression:
     def tested(self, targets: Array, predictions: Array) -> Tested:
         every = self._measures(targets, predictions)
         line = ", ".join(f"{name} {said(every[name], name)}" for name in ("r2", "mse", "mae"))
-        return Tested(every, line)
-
-    def write(self, folder: Path, targets: Array, predictions: Array, *, figures: bool) -> None:
         own = self._own(targets), self._own(predictions)
-        reports.write_predictions(folder, *own, self.names)
-        if figures:
-            reports.draw_predictions(folder, *own, self.names)
+
+        def write(folder: Path, *, figures: bool) -> None:
+            reports.write_predictions(folder, *own, self.names)
+            if figures:
+                reports.draw_predictions(folder, *own, self.names)
+
+        return Tested(every, line, write)
 
     def _measures(self, targets: Array, predictions: Array) -> dict[str, float]:
         return regression(self._own(targets), self._own(predictions))
