@@ -36,7 +36,7 @@ SECTIONS = ("curves", "confusion", "classes", "norms", "graph", "configuration",
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder of runs: two of digits, one with TensorBoard, a failed one, a regression, 100 classes."""
+    """A folder of runs: two of digits, one with TensorBoard, a failed one, two regressions, 100 classes."""
     folder = tmp_path_factory.mktemp("runs")
     digits = np.load("examples/data/digits.npz")
     np.savez(folder / "digits.npz", images=digits["images"][:300], labels=digits["labels"][:300])
@@ -52,6 +52,18 @@ def runs(tmp_path_factory):
             )
         )
     rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 3))
+    np.savez(folder / "rents.npz", x=x, y=np.stack([x[:, 0] * 50 + 700, x[:, 1] ** 2], axis=1))
+    fit(
+        Config(
+            data=DataConfig(path=folder / "rents.npz", task="regression", names=("rent", HOSTILE)),
+            model=ModelConfig(hidden=(16,), loss="huber"),
+            optimizer=OptimizerConfig(lr=0.02),
+            train=LoopConfig(epochs=4, batch_size=50, compile=False, metrics=("mae",)),
+            device="cpu",
+            output=folder / "rents",
+        )
+    )
     synthetic(folder / "many", names=[HOSTILE, *(f"class {i}" for i in range(99))])
     synthetic(folder / "middle", names=[f"a long name of class {i}" for i in range(20)])
     regression = synthetic(folder / "regression", score="r2")
@@ -106,7 +118,7 @@ def test_runs_are_found_by_folder_and_pattern_and_said_what_they_are(runs, monke
     monkeypatch.chdir(runs.parent)
     everything = find_runs([runs.name])
     assert [path.name for path in everything] == [
-        *("digits-1", "digits-2", "failed", "many", "middle", "regression"),
+        *("digits-1", "digits-2", "failed", "many", "middle", "regression", "rents"),
     ]
     assert find_runs([f"{runs.name}/digits-*", everything[0]]) == everything[:2]
     states = {path.name: read_run(path).status for path in everything}
@@ -312,6 +324,36 @@ def test_other_runs_are_shown_escaped_and_whole(opened, runs, name, width):
         assert page.locator(".heat svg").bounding_box()["width"] >= 300
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_regression_is_shown_by_its_fit_instead_of_a_confusion(opened, runs, width):
+    """Each output has its predictions against its targets, and its residuals, which the pointer reads."""
+    run = read_run(runs / "rents")
+    page = opened(runs / "rents" / "report.html", width)
+    shown = page.locator("body").inner_text()
+    assert not page.locator("#confusion, #classes").count() and page.title() == "rents · run"
+    assert page.locator("nav a[href='#fit']").is_visible()
+    titles = page.locator("#fit figcaption").all_inner_texts()
+    pairs = (
+        f"{name}: {what}" for name in ("rent", HOSTILE) for what in ("predicted against true", "residuals")
+    )
+    assert titles == list(pairs)
+    assert page.locator("#fit .dots").count() == page.locator("#fit .bars").count() == 2
+    for box in page.locator("#fit .plot").all():
+        assert box.bounding_box()["width"] > 250 and box.bounding_box()["height"] >= 200
+    tiles = dict(zip(*(page.locator(f".tiles {tag}").all_inner_texts() for tag in ("dt", "dd")), strict=True))
+    for name in ("r2", "loss", "mse", "mae"):
+        assert tiles[f"test {name}"] == f"{run.test[name]:.4g}"
+    assert "R2" in shown and "MAE of validation" in shown and "huber" in shown
+    assert page.locator("#graph img").count() == 2
+    # Sixty test examples are in the bars.
+    plot = page.locator("#fit .plot[data-points]").first
+    points = json.loads(plot.get_attribute("data-points"))
+    assert sum(int(point["rows"][0][2]) for point in points) == len(run.predictions.targets) == 60
+    plot.focus()
+    page.keyboard.press("Home")
+    assert "examples" in page.locator("#fit .tip").nth(1).inner_text()
+
+
 def test_dark_is_dark_and_print_is_light(opened, runs):
     path = runs / "digits-1" / "report.html"
 
@@ -331,7 +373,7 @@ def test_a_comparison_is_a_page(opened, runs, tmp_path):
     write_comparison(compared, tmp_path / "all.html")
     for width in (1280, 390):
         page = opened(tmp_path / "all.html", width)
-        assert page.locator("#results tbody tr").count() == 6 and page.locator("#curves .plot").count() >= 3
+        assert page.locator("#results tbody tr").count() == 7 and page.locator("#curves .plot").count() >= 3
     assert HOSTILE in page.locator(".alert").inner_text()
 
 
@@ -351,6 +393,9 @@ def test_a_run_is_shown_on_a_terminal(runs):
     for expected in ("training loss", f"{run.test['accuracy']:.2%}", "optimizer.lr", "6 epochs in"):
         assert expected in shown
     assert re.search(r"training loss .*█.*▁", shown)
+    fitted = read_run(runs / "rents")
+    table = " ".join(printed(print_run, fitted).split())
+    assert f"mse {fitted.test['mse']:.4g}" in table and "validation mae" in table
     failed = printed(print_run, read_run(runs / "failed"))
     assert "failed\n" in failed and f"! not finite at step 7: {HOSTILE}" in failed
 
@@ -365,7 +410,7 @@ def test_runs_are_compared_by_what_differs(runs):
     assert marked == [loss == min(losses) for loss in losses]
     whole = compare([read_run(path) for path in find_runs([runs])])
     lines = comparison_csv(whole).splitlines()
-    assert len(lines) == 7 and lines[0].startswith("run,status,epochs,duration,test ")
+    assert len(lines) == 8 and lines[0].startswith("run,status,epochs,duration,test ")
     assert [line for line in lines if "damaged" in line] == [
         line for line in lines if line.startswith("failed")
     ]
@@ -384,7 +429,7 @@ def test_the_commands_show_and_compare(runs, tmp_path):
     code, out, _ = run("compare", runs / "digits-*")
     assert code == 0 and "optimizer.lr" in out and "failed" not in out
     assert run("compare", runs, "--output", tmp_path / "all.csv")[0] == 0
-    assert (tmp_path / "all.csv").read_text().count("\n") == 7
+    assert (tmp_path / "all.csv").read_text().count("\n") == 8
     (tmp_path / "empty").mkdir()
     code, out, err = run("show", tmp_path / "empty")
     assert (code, out, err) == (2, "", f"portagrad: {tmp_path / 'empty'}: no run; no config.toml\n")
