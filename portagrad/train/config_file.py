@@ -88,12 +88,11 @@ def dump_config(config: Config) -> str:
     Examples
     --------
     >>> from portagrad.train.config import DataConfig
-    >>> print(dump_config(Config(data=DataConfig(path=Path("x.npz"))))[:45])
+    >>> print(dump_config(Config(data=DataConfig(path=Path("x.npz"))))[:31])
     seed = 0
     <BLANKLINE>
     [data]
     path = "x.npz"
-    test_fraction
     """
     lines, sections = [], []
     for name, value in present(config):
