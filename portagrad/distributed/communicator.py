@@ -118,8 +118,8 @@ class Communicator:
     def start_all_reduce(self, tree: Any, op: Op = "sum", *, bucket_bytes: int = BUCKET_BYTES) -> Handle:
         """Begin `all_reduce`, to be waited for later.
 
-        The arrays have been copied when this returns. While a reduction is under way others may be started,
-        and every other operation called.
+        While a reduction is under way others may be started, and every other operation called; its arrays
+        must not be written to.
 
         Parameters
         ----------

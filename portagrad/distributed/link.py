@@ -156,6 +156,9 @@ def difference(what: str, told: Sequence[Sequence[str]]) -> str:
     failing = [lines[1] if lines[1:] and lines[1].startswith(FAILS) else "" for lines in told]
     if any(failing):
         return f"{operation(what)}: another rank cannot do it{_said(failing)}"
+    left = [rank for rank, lines in enumerate(told) if list(lines) == [LEAVES]]
+    if left:
+        return f"{operation(what)}: {ranks(left)} had come to the end of the program"
     longest = max(map(len, told))
     padded = [[*lines, *["nothing"] * (longest - len(lines))] for lines in told]
     at = next((i for i in range(longest) if len({lines[i] for lines in padded}) > 1), 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from portagrad import random
-from portagrad.device import Device, current_device, device
-from portagrad.errors import ConfigError
-from portagrad.train.checkpoint import newest_checkpoint
+from portagrad.device import Device, current_device, device, devices
+from portagrad.distributed import Communicator, world
+from portagrad.errors import ConfigError, DataError
 from portagrad.train.config import SECOND_FILES, Config
 from portagrad.train.config_file import dump_config, load_config
 from portagrad.train.find_lr import RangeTest, find_lr
 from portagrad.train.model import make_optimizer
-from portagrad.train.output import CHECKPOINTS, Folder
+from portagrad.train.output import Folder, Output
 from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
 from portagrad.train.report import flat
@@ -82,9 +81,9 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
     True
     """
     _require_extra()
-    run = _prepared(config)
-    folder = fresh_folder(name, config.output)
-    write_text(folder / "config.toml", dump_config(_repeatable(run.config)))
+    comm = world()
+    run = _prepared(config, comm)
+    folder = Path(comm.broadcast_object(str(fresh_folder(name, config.output)) if comm.rank == 0 else None))
     return _trained(run, folder, progress)
 
 
@@ -139,11 +138,8 @@ def resume(
                 f"{key}: cannot change in a run that goes on; these can: {', '.join(FREE)}. "
                 f"For another run: portagrad train {saved} --set ..."
             )
-    run = _prepared(config)
-    checkpoint = newest_checkpoint(folder / CHECKPOINTS)
-    if checkpoint is not None:
-        run.go_on_from(checkpoint)
-    write_text(saved, dump_config(_repeatable(run.config)))
+    run = _prepared(config, world())
+    run.go_on_in(folder)
     return _trained(run, folder, progress)
 
 
@@ -162,7 +158,10 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
     RangeTest
         Its ``suggestion`` is None where the loss never fell.
     """
-    run = _prepared(config)
+    comm = world()
+    if comm.size > 1:
+        raise ConfigError(f"the range test runs in one process, not in {comm.size}; start it without mpiexec")
+    run = _prepared(config, comm)
     key = random.fold_in(run.order_key, 1)
     batches = run.feed.batches(key, config.train.batch_size)
 
@@ -174,26 +173,44 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
     )
 
 
-def _prepared(config: Config) -> Run:
+def _prepared(config: Config, comm: Communicator) -> Run:
     """The run of a configuration, before its first step and before anything is written."""
     if config.train.tensorboard:
         require_tensorboard()
     where = current_device() if config.device is None else device(config.device)
+    if comm.size > 1:
+        where = _own_device(where, comm.local_rank)
     _check_dtype(config, where)
     config = dataclasses.replace(config, device=str(where))
     data_key, *keys = random.split(random.key(config.seed), 4)
     fixed = {key: value for key, value in _flat(config) if key not in FREE and not _is_path(key)}
-    return Run(config, where, prepare(config.data, data_key, config.train.inputs_dtype), keys, fixed)
+    data = prepare(config.data, data_key, config.train.inputs_dtype)
+    sums = comm.all_gather_object(data.train.checksum())
+    if len(set(sums)) > 1:
+        raise DataError(
+            f"{config.data.path}: the ranks have read different data, with the sums {', '.join(sums)}"
+        )
+    return Run(config, where, data, keys, fixed, comm)
+
+
+def _own_device(where: Device, local_rank: int) -> Device:
+    """A rank's device, where its machine has several of a kind: the first rank's, the next, and so on."""
+    kind = where.name.rstrip("0123456789")
+    alike = [other for other in devices() if other.name.rstrip("0123456789") == kind]
+    return alike[(alike.index(where) + local_rank) % len(alike)] if where in alike else where
 
 
 def _trained(run: Run, folder: Path, progress: Progress | None) -> Result:
-    data = run.prepared
-    write_environment(folder, run.where, {"features": data.features, **run.task.facts})
+    data, first = run.prepared, run.comm.rank == 0
+    if first:
+        write_text(folder / "config.toml", dump_config(_repeatable(run.config)))
+        write_environment(folder, run.where, {"features": data.features, **run.task.facts})
+    settings = dict(_flat(run.config))
     # The loop looks for NaNs itself, and says more than NumPy's warnings.
     with (
         np.errstate(all="ignore"),
-        progress or Progress() as shown,
-        Folder(folder, run.at.records, dict(_flat(run.config))) as output,
+        progress if first and progress else Progress() as shown,
+        Folder(folder, run.at.records, settings) if first else Output() as output,
     ):
         shown.note(run.described())
         return run.train(folder, shown, output)
@@ -236,12 +253,6 @@ def _check_dtype(config: Config, where: Device) -> None:
 
 
 def _require_extra() -> None:
-    ranks = os.environ.get("PMI_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
-    if ranks != "1":
-        raise ConfigError(
-            f"mpiexec started {ranks} processes, but a run trains in one: they would be {ranks} runs, "
-            "not one run on several ranks; start portagrad without mpiexec"
-        )
     missing = [
         name for name in ("jinja2", "matplotlib", "safetensors") if importlib.util.find_spec(name) is None
     ]

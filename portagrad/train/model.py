@@ -9,6 +9,7 @@ import numpy as np
 from portagrad import nn, optim, random
 from portagrad.data import Standardization
 from portagrad.device import Device, transfer
+from portagrad.distributed import Communicator
 from portagrad.errors import ConfigError
 from portagrad.train.config import LOSSES, OPTIONS, SCHEDULE_OPTIONS, Config
 from portagrad.train.examples import Array
@@ -108,9 +109,20 @@ def make_optimizer(config: Config, schedule: Schedule) -> optim.Optimizer:
     return optim.chain(*clips, made) if clips else made
 
 
-def make_step(config: Config, optimizer: optim.Optimizer, task: Task, *, compiled: bool = False) -> Step:
+def make_step(
+    config: Config,
+    optimizer: optim.Optimizer,
+    task: Task,
+    *,
+    compiled: bool = False,
+    comm: Communicator | None = None,
+) -> Step:
     """The step of training that the configuration asks for."""
-    settings = config.train
     return Step(
-        optimizer, task, dropout=config.model.dropout, slice_size=settings.slice_size, compiled=compiled
+        optimizer,
+        task,
+        dropout=config.model.dropout,
+        slice_size=config.train.slice_size,
+        compiled=compiled,
+        comm=comm,
     )

@@ -15,15 +15,16 @@ import numpy as np
 import portagrad
 from portagrad import random
 from portagrad.device import Device
+from portagrad.distributed import Communicator
 from portagrad.errors import NonFiniteError, OutOfMemoryError
-from portagrad.train.checkpoint import Checkpoint
+from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import Config
 from portagrad.train.feed import Feed, copied, evaluate, read, settled
 from portagrad.train.metrics import LOWER_IS_BETTER
 from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step, make_task
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
-from portagrad.train.output import Output
+from portagrad.train.output import CHECKPOINTS, Output
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
 from portagrad.train.saved_model import Description, TrainedModel
@@ -98,6 +99,8 @@ class Run:
         For the weights, the order of the examples and dropout.
     fixed : mapping
         The settings that may not change where the run goes on.
+    comm : Communicator
+        The ranks that train it together. Each holds the same state at any time.
     """
 
     def __init__(
@@ -107,8 +110,9 @@ class Run:
         prepared: Prepared,
         keys: list[random.Key],
         fixed: Mapping[str, Any],
+        comm: Communicator,
     ) -> None:
-        self.config, self.where, self.prepared = config, where, prepared
+        self.config, self.where, self.prepared, self.comm = config, where, prepared, comm
         init_key, self.order_key, dropout_key = keys
         self.task = make_task(
             config, prepared.names, where, scaling=prepared.targets, class_weights=prepared.class_weights
@@ -117,11 +121,15 @@ class Run:
         self.steps = -(-len(prepared.train) // config.train.batch_size)
         self.schedule = make_schedule(config, self.steps)
         optimizer = make_optimizer(config, self.schedule)
-        self.eager = make_step(config, optimizer, self.task)
-        self.step = make_step(config, optimizer, self.task, compiled=config.train.compile)
+        self.eager = make_step(config, optimizer, self.task, comm=comm)
+        self._alone = make_step(config, optimizer, self.task)
+        self.step = make_step(config, optimizer, self.task, compiled=config.train.compile, comm=comm)
         self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
-        self.feed = Feed(prepared.train, where)
-        self.validation = Feed(prepared.validation, where) if prepared.validation is not None else None
+        shard = (comm.rank, comm.size)
+        self.feed = Feed(prepared.train, where, shard)
+        held = prepared.validation
+        self.validation = Feed(held, where, shard) if held is not None else None
+        self.test = Feed(prepared.test, where, shard)
         self.watch = make_watch(self.step, config.train.compile)
         self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
         self._about = {"settings": dict(fixed), "data": prepared.train.checksum()}
@@ -129,9 +137,16 @@ class Run:
         self._saved = time.monotonic()  # when, and after how many steps in all
         self._saved_step = 0
 
-    def go_on_from(self, checkpoint: Checkpoint) -> None:
-        """Take over the state of a checkpoint."""
-        self.at.load(checkpoint, self.where, self._about)
+    def go_on_in(self, folder: Path) -> None:
+        """Take over the state of a run's newest checkpoint, if it has one; the first rank reads it."""
+        found = False
+        if self.comm.rank == 0:
+            checkpoint = newest_checkpoint(folder / CHECKPOINTS)
+            found = checkpoint is not None
+            if checkpoint is not None:
+                self.at.load(checkpoint, self.where, self._about)
+        if self.comm.broadcast_object(found):
+            self.at.share(self.comm)
         self._saved_step = self._taken
 
     def described(self) -> str:
@@ -139,10 +154,11 @@ class Run:
         data = self.prepared
         weights = count_weights(self.at.model)
         held = f", {len(data.validation)} validation" if data.validation is not None else ""
+        ranks = f", {self.comm.size} ranks" if self.comm.size > 1 else ""
         on = f", from epoch {self.at.epoch}, batch {self.at.batch + 1} on" if self._taken else ""
         return (
             f"{len(data.train)} training{held}, {len(data.test)} test examples of {data.features} features "
-            f"{self.task.aim}; {weights} weights on {self.where}{on}"
+            f"{self.task.aim}; {weights} weights on {self.where}{ranks}{on}"
         )
 
     def train(self, folder: Path, progress: Progress, output: Output) -> Result:
@@ -205,7 +221,8 @@ class Run:
         carried: Any = (at.model, at.optimizer)
         before = copied(carried) if self.config.train.compile else carried
         length = min(_WINDOW, self.config.train.checkpoint_steps or _WINDOW)
-        results, sizes = [], []
+        results: list[tuple[Any, Any]] = []
+        sizes: list[int] = []
         for inputs, labels in itertools.islice(batches, length):
             try:
                 *carried, loss, score = self.step(carried[0], carried[1], inputs, labels)
@@ -213,7 +230,9 @@ class Run:
                 raise self._too_large(labels.shape[0], error) from error
             carried = settled(tuple(carried), self.where)
             results.append((loss, score))
-            sizes.append(labels.shape[0])
+            sizes.append(self._size(at.batch + len(sizes)))
+            # A signal may have reached one rank alone; all end after the same batch.
+            stop.asked = self.comm.all_reduce(stop.asked, "max")
             if stop.asked:
                 break
         losses, scores = (read(list(column)) for column in zip(*results, strict=True))
@@ -229,6 +248,11 @@ class Run:
             at.count(loss, float(score), size)
         return every
 
+    def _size(self, batch: int) -> int:
+        """How many examples a batch of an epoch has, on all ranks together."""
+        size = self.config.train.batch_size
+        return min(size, len(self.prepared.train) - batch * size)
+
     def _batches(self, key: random.Key, start: int) -> Iterator[tuple[Any, Any]]:
         return self.feed.batches(key, self.config.train.batch_size, start)
 
@@ -243,8 +267,17 @@ class Run:
 
     def _explained(self, before: tuple[Any, Any], key: random.Key) -> str:
         """One line on the step that made a NaN and its op, found by repeating the steps since `before`."""
-        done, op = first_bad_step(self.eager, before, self._batches(key, self.at.batch))
-        cause = op or "a repeat of the steps was finite, so the device does not compute the same twice"
+
+        def part(params: Any, state: Any, x: Any, y: Any) -> Any:
+            return self._alone(params, state, x, y) if x.shape[0] else ()
+
+        done, op = first_bad_step(self.eager, before, self._batches(key, self.at.batch), part)
+        found = [op for op in self.comm.all_gather_object(op) if op]
+        cause = (
+            found[0]
+            if found
+            else "a repeat of the steps was finite, so the device does not compute the same twice"
+        )
         return (
             f"the loss or a weight is no longer finite at step {self._taken + done + 1} "
             f"(epoch {self.at.epoch}): {cause}; try a lower optimizer.lr, or optimizer.clip_norm"
@@ -293,7 +326,7 @@ class Run:
     def _validated(self) -> dict[str, float]:
         if self.validation is None:
             return {}
-        loss, predictions = evaluate(self.at.model, self.validation, self.task)
+        loss, predictions = evaluate(self.at.model, self.validation, self.task, self.comm)
         measured = self.task.measured(self.validation.examples.targets, predictions)
         return {"validation_loss": loss, **{f"validation_{name}": x for name, x in measured.items()}}
 
@@ -303,7 +336,7 @@ class Run:
         dtype = getattr(self.where.backend.xp, self.config.train.inputs_dtype)
         best = weights_as(dtype, at.best)
         model = best if self.config.train.restore_best and at.best_epoch else weights_as(dtype, at.model)
-        loss, predictions = evaluate(model, Feed(data.test, self.where), self.task)
+        loss, predictions = evaluate(model, self.test, self.task, self.comm)
         tested = self.task.tested(data.test.targets, predictions)
         test = {"test_loss": loss, **{f"test_{name}": tested.measures[name] for name in self.task.told}}
         models = {"model": self._trained(model)}
@@ -344,6 +377,7 @@ class Run:
             "steps": len(records) * self.steps,
             "seed": self.config.seed,
             "device": str(self.where),
+            "ranks": self.comm.size,
             "seconds": round(self.at.seconds, 3),
             "versions": {
                 "portagrad": portagrad.__version__,

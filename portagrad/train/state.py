@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portagrad.device import Device
+from portagrad.distributed import Communicator
 from portagrad.errors import CheckpointError
 from portagrad.train.checkpoint import Checkpoint, write_checkpoint
 
@@ -94,7 +95,15 @@ class State:
             or (self.batch > 0) != (self.seen > 0)
         ):
             raise CheckpointError(f"{checkpoint.path}: its epoch, batch and records contradict each other")
-        tree = checkpoint.restore(self._tree(), where)
+        self._take(checkpoint.restore(self._tree(), where))
+
+    def share(self, comm: Communicator) -> None:
+        """Give the first rank's state to all."""
+        for name, value in comm.broadcast_object({name: getattr(self, name) for name in _FACTS}).items():
+            setattr(self, name, value)
+        self._take(comm.broadcast(self._tree()))
+
+    def _take(self, tree: Mapping[str, Any]) -> None:
         self.model, self.optimizer, self.best = tree["model"], tree["optimizer"], tree["best"]
 
     def _tree(self) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from typing import Any
 
 from portagrad import optim, random
 from portagrad.compile.compiled import compile
+from portagrad.distributed import Communicator
 from portagrad.namespace import creation, function
 from portagrad.train.task import Task
 from portagrad.transforms.gradient import value_and_grad
 from portagrad.transforms.tree import tree_map
 
-_add, _astype = map(function, ("add", "astype"))
-_full_like = creation("full_like")
+_add, _astype, _sum = map(function, ("add", "astype", "sum"))
+_full_like, _zeros_like = creation("full_like"), creation("zeros_like")
 
 
 Sums = tuple[tuple[Any, tuple[Any, Any]], Any]
@@ -59,6 +60,9 @@ class Step:
         gradients of its slices are added up, and the step is the same to rounding. By default all.
     compiled : bool
         Whether it runs as compiled plans, which overwrite `params` and `state`.
+    comm : Communicator, optional
+        The ranks among which every batch is divided: each is called with its own rows, some with none, and
+        the gradients of all are added up. Loss and score are those of the whole batch on every rank.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Step:
         dropout: float = 0.0,
         slice_size: int | None = None,
         compiled: bool = False,
+        comm: Communicator | None = None,
     ) -> None:
         def made(f: Callable[..., Any], *donate: int) -> Callable[..., Any]:
             return compile(f, donate=donate) if compiled else f
@@ -102,6 +107,7 @@ class Step:
             return *update(params, own, _mean(sums)), loss / weight, score
 
         self._dropout, self._slice = bool(dropout), slice_size
+        self._comm = comm or Communicator()
         self._whole = made(whole, 0, 1)
         self._sums = made(slope)
         self._added = made(lambda a, b: tree_map(_add, a, b), 0)
@@ -109,7 +115,7 @@ class Step:
         self._mean = made(_mean)
 
     def __call__(self, params: Any, state: Any, x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
-        if self._slice is None or x.shape[0] <= self._slice:
+        if self._comm.size == 1 and (self._slice is None or x.shape[0] <= self._slice):
             done: tuple[Any, Any, Any, Any] = self._whole(params, state, x, y)
             return done
         own, key, mine = self._drawn(state)
@@ -126,11 +132,11 @@ class Step:
         if not self._dropout:
             return own, key, None
         key, mine = random.split(key)
-        return own, key, mine
+        return own, key, random.fold_in(mine, self._comm.rank) if self._comm.size > 1 else mine
 
     def _summed(self, params: Any, x: Any, y: Any, key: random.Key | None) -> Sums:
         rows = x.shape[0]
-        size = self._slice or rows
+        size = self._slice or max(rows, 1)
         sums: Sums | None = None
         for number, low in enumerate(range(0, rows, size)):
             part = slice(low, min(low + size, rows))
@@ -138,8 +144,17 @@ class Step:
             mine = random.fold_in(key, number) if key is not None else None
             more = self._sums(params, *given, mine)
             sums = more if sums is None else self._added(sums, more)
-        assert sums is not None, "a batch without examples"
+        if sums is None:
+            sums = _nothing(params, x)
+        if self._comm.size > 1:
+            sums = self._comm.all_reduce(sums)
         return sums
+
+
+def _nothing(params: Any, x: Any) -> Sums:
+    """The sums over no example."""
+    zero = _sum(x)
+    return (zero, (zero, zero)), tree_map(_zeros_like, params)
 
 
 def _mean(sums: Sums) -> Any:
