@@ -392,7 +392,7 @@ def test_inputs_beyond_the_training_dtype_are_a_data_error(tmp_path):
     )
     config = DataConfig(path=tmp_path / "big.npz", standardize="none")
     with pytest.raises(
-        DataError, match=r"big\.npz: feature \d, [\d.e+]+, is beyond the range of float32 \(example \d\)$"
+        DataError, match=r"big\.npz: row \d+, feature \d is [\d.e+]+, beyond the range of float32$"
     ):
         prepare(config, random.key(0))
 

@@ -140,13 +140,23 @@ def pieces(low: int, high: int) -> Iterator[slice]:
 
 
 def scaled(
-    standardization: Standardization, values: Array, dtype: str, what: str, noun: str = "feature"
+    standardization: Standardization,
+    values: Array,
+    dtype: str,
+    what: str,
+    *,
+    noun: str = "feature",
+    first: int = 0,
 ) -> Array:
-    """Standardised values in the training dtype; a DataError where they are beyond its range."""
+    """Standardised values in the training dtype; a DataError where they are beyond its range.
+
+    `first` is the number of the first row, and `noun` what a column is called, in the message.
+    """
     with np.errstate(over="ignore"):
         ready: Array = standardization(values).astype(dtype)
     if not np.isfinite(ready).all():
         row, column = np.argwhere(~np.isfinite(ready))[0].tolist()
         value = values.reshape(len(values), -1)[row, column]
-        raise DataError(f"{what}: {noun} {column}, {value}, is beyond the range of {dtype} (example {row})")
+        fault = f"beyond the range of {dtype}" if np.isfinite(value) else "not a finite number"
+        raise DataError(f"{what}: row {first + row}, {noun} {column} is {value}, {fault}")
     return ready

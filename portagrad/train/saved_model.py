@@ -17,7 +17,7 @@ from portagrad.device import Device, current_device, device_of, transfer
 from portagrad.device import device as device_at
 from portagrad.errors import CheckpointError, DataError
 from portagrad.namespace import function
-from portagrad.train.examples import ROWS
+from portagrad.train.examples import ROWS, scaled
 from portagrad.train.feed import on_host
 from portagrad.train.schema import Count, Fault, Fraction, build
 from portagrad.train.weights import checked_sum, read_weights, save_weights
@@ -136,13 +136,8 @@ class TrainedModel:
 
     def _outputs(self, rows: Array, first: int) -> Array:
         """Probabilities or scaled values of some rows."""
-        with np.errstate(over="ignore"):
-            scaled = self.inputs(rows.astype(np.float64)).astype(self.description.dtype)
-        if not np.isfinite(scaled).all():
-            row, column = np.argwhere(~np.isfinite(scaled))[0].tolist()
-            value = rows.reshape(len(rows), -1)[row, column]
-            raise DataError(f"row {first + row}, column {column} is {value}; every input must be finite")
-        y = self.model(transfer(scaled, device_of(self.model.layers[0].weight)))
+        x = scaled(self.inputs, rows, self.description.dtype, "inputs", first=first)
+        y = self.model(transfer(x, device_of(self.model.layers[0].weight)))
         return on_host(y if self.targets is not None else _softmax(y, axis=-1)).astype(np.float64)
 
     def on(self, where: Device | str) -> TrainedModel:

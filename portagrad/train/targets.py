@@ -67,7 +67,7 @@ def learned_values(names: tuple[str, ...], moments: Moments, what: str, dtype: s
     scaling = moments.standardization()
 
     def encode(targets: Array) -> Array:
-        return scaled(scaling, columns_of(targets, what), dtype, what, "target")
+        return scaled(scaling, columns_of(targets, what), dtype, what, noun="target")
 
     return Learned(names, encode, scaling)
 
