@@ -313,7 +313,7 @@ def test_streamed_data_are_those_read_whole(files, tmp_path, format):
     restored = [
         (prepared.standardization.undo(rows), labels.tolist())
         for part in parts
-        for rows, labels in part.all()
+        for rows, labels in part.rows(0, len(part))
     ]
     rows = np.concatenate([rows for rows, _ in restored])
     order = np.lexsort(rows.T)
@@ -322,7 +322,7 @@ def test_streamed_data_are_those_read_whole(files, tmp_path, format):
         targets[np.lexsort(inputs.T)].tolist()
     )
     # Fitted on the training examples alone.
-    train = np.concatenate([rows for rows, _ in prepared.train.all()])
+    train = np.concatenate([rows for rows, _ in prepared.train.rows(0, len(prepared.train))])
     np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(train.std(axis=0), 1)
 
@@ -340,7 +340,9 @@ def test_the_targets_of_a_regression_are_streamed_as_they_are_read_whole(files, 
     streamed = prepare(config, KEY, "float64")
     whole = prepare(dataclasses.replace(config, stream=False), KEY, "float64")
     for prepared in (streamed, whole):
-        parts = [list(part.all()) for part in (prepared.train, prepared.validation, prepared.test)]
+        parts = [
+            list(part.rows(0, len(part))) for part in (prepared.train, prepared.validation, prepared.test)
+        ]
         rows = prepared.standardization.undo(np.concatenate([x for part in parts for x, _ in part]))
         found = prepared.targets.undo(np.concatenate([y for part in parts for _, y in part]))
         assert found.shape == (210, 1)
@@ -351,6 +353,9 @@ def test_the_targets_of_a_regression_are_streamed_as_they_are_read_whole(files, 
         np.testing.assert_array_equal(prepared.train.targets, own)
         assert abs(np.concatenate([y for _, y in parts[2]]).mean()) > 1e-3
         assert prepared.names == (("target",) if format == "npy" else ("y",))
+    targets[100] += 1
+    files(inputs, targets)  # which a run that goes on must notice
+    assert prepare(config, KEY, "float64").train.checksum() != streamed.train.checksum()
 
 
 @pytest.mark.usefixtures("small_blocks")

@@ -213,7 +213,7 @@ def _streamed(config: DataConfig, source: Source, key: random.Key, dtype: str) -
         if len(own):
             moments.add(inputs[own])
         found.add(targets, own)
-        total = zlib.crc32(np.ascontiguousarray(inputs).data, zlib.crc32(repr(targets.shape).encode(), total))
+        total = zlib.crc32(np.ascontiguousarray(inputs).data, zlib.crc32(targets.tobytes(), total))
     learned = found.learned(config, dtype)
     for _, targets in checked(own_test, regression) if own_test is not None else ():
         learned.encode(targets)  # which says now, and not after hours, what is wrong with them
