@@ -26,7 +26,7 @@ from portagrad.train import (
 )
 from portagrad.train import output as output_module
 from portagrad.train.report import find_runs, read_run, report_html, write_report
-from portagrad.train.report.chart import Line, axis, line_chart
+from portagrad.train.report.chart import Line, axis, histogram_chart, line_chart
 from portagrad.train.report.comparison import compare, comparison_csv, write_comparison
 from portagrad.train.report.drawings import drawings
 
@@ -206,6 +206,16 @@ def test_a_curve_breaks_where_a_value_is_missing():
     assert chart.paths[0].d.count("M") == 2 and chart.paths[0].d.count("h0") == 1
     assert [point["title"] for point in json.loads(chart.points)] == [f"epoch {n}" for n in (1, 2, 3, 4)]
     assert line_chart("Loss", [1, 2], [Line("a", [None, None])]) is None
+
+
+def test_a_histogram_counts_everything_and_is_bounded_whatever_the_outliers():
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=500), np.append(rng.normal(size=500), 1e12), np.zeros(7), np.ones(1)):
+        chart = histogram_chart("r", values, x_label="x", y_label="examples", description="")
+        points = json.loads(chart.points)
+        assert sum(int(point["rows"][0][2]) for point in points) == len(values)
+        assert 1 <= len(points) <= 60 and all(0 <= point["x"] <= 1 for point in points)
+        assert chart.paths[0].d.count("Z") == sum(point["rows"][0][2] != "0" for point in points)
 
 
 # --- the page in a browser ---

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from portagrad.train.reports import bin_count
+
 Series = Sequence[float | None]
 _WIDTH, _HEIGHT = 1000.0, 400.0  # units of the drawing, of no consequence but for rounding
 _TONES = 8  # colours of the page
-_MOST_BARS = 60
 
 
 @dataclass(frozen=True)
@@ -187,13 +188,8 @@ def scatter_chart(
 def histogram_chart(
     title: str, values: np.ndarray[Any, Any], *, x_label: str, y_label: str, description: str
 ) -> Chart:
-    """How values are spread, with a line at 0; bins by the rule of Freedman and Diaconis (1981)."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        few = np.unique(values).size < 2 or not np.isfinite(np.subtract(*np.percentile(values, [75, 25])))
-    edges = np.histogram_bin_edges(values, bins=1 if few else "fd")
-    if len(edges) > _MOST_BARS + 1:
-        edges = np.histogram_bin_edges(values, bins=_MOST_BARS)
-    counts, edges = np.histogram(values, edges)
+    """How values are spread, with a line at 0."""
+    counts, edges = np.histogram(values, bin_count(values))
     across, up = axis([*edges.tolist(), 0.0]), axis([0.0, float(counts.max())], whole=True)
     bars, said = [], []
     for count, low, high in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):

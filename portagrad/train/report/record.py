@@ -252,7 +252,8 @@ def _confusion(record: Mapping[str, Any]) -> Confusion:
 def _predictions(record: Mapping[str, Any]) -> Predictions:
     targets, values = (np.asarray(record[key], dtype=np.float64) for key in ("targets", "values"))
     names, total = record["names"], record["examples"]
-    if targets.shape != values.shape or not np.isfinite([targets, values]).all():
+    # Beyond, their squares and differences are no longer numbers.
+    if targets.shape != values.shape or not (np.abs([targets, values]) < 1e150).all():
         raise ValueError("targets and values are not as many finite numbers")
     if not isinstance(names, list) or targets.shape[1:] != (len(names),) or 0 in targets.shape:
         raise ValueError("targets and values have not a column per name")
