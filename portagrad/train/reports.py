@@ -111,6 +111,10 @@ def draw_predictions(
     folder: Path, targets: np.ndarray[Any, Any], values: np.ndarray[Any, Any], names: Sequence[str]
 ) -> None:
     """Draw ``predictions.png`` of what `write_predictions` writes: predicted against true, and residuals."""
+    finite = np.isfinite(targets - values).all(axis=1)
+    if not finite.any():
+        return
+    targets, values = targets[finite], values[finite]
     shown = min(len(names), _MOST_OUTPUTS)
     figure = _figure(9.0, 4.2 * shown)
     step = -(-len(targets) // _MOST_POINTS)

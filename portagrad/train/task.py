@@ -15,7 +15,7 @@ from portagrad.namespace import function
 from portagrad.train import reports
 from portagrad.train.metrics import classification, confusion_matrix, regression, said
 
-_argmax, _astype, _equal, _maximum = map(function, ("argmax", "astype", "equal", "maximum"))
+_argmax, _astype, _equal, _where = map(function, ("argmax", "astype", "equal", "where"))
 _mean, _softmax, _square = map(function, ("mean", "softmax", "square"))
 _subtract, _sum, _take = map(function, ("subtract", "sum", "take"))
 
@@ -135,17 +135,16 @@ class Classification:
     def loss(self, outputs: Any, targets: Any) -> Any:
         if self.weights is None:
             return nn.cross_entropy(outputs, targets, label_smoothing=self.smoothing)
-        total, weight = self._sums(outputs, targets)
-        # A slice whose classes weigh nothing teaches nothing; 0 / 0 would end the run.
-        return total / _maximum(weight, _TINY)
+        total, weight = nn.cross_entropy_sum(
+            outputs, targets, weights=self.weights, label_smoothing=self.smoothing
+        )
+        # A slice whose classes weigh nothing counts for nothing; a division by 0 would end the run.
+        return total / _where(weight > 0, weight, 1.0)
 
     def weight(self, targets: Any) -> Any:
         if self.weights is None:
             return targets.shape[0]
         return _sum(_take(self.weights, targets, axis=0))
-
-    def _sums(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
-        return nn.cross_entropy_sum(outputs, targets, weights=self.weights, label_smoothing=self.smoothing)
 
     def score(self, outputs: Any, targets: Any) -> Any:
         hits = _equal(_argmax(outputs, axis=-1), targets)
@@ -262,6 +261,3 @@ class Regression:
 
     def _own(self, scaled: Array) -> Array:
         return self.scaling.undo(scaled.astype(np.float64))
-
-
-_TINY = float(np.finfo(np.float32).tiny)
