@@ -142,7 +142,8 @@ def test_overrides_are_toml_values_or_plain_words(folder, override, key, value):
 def test_targets_are_a_column_several_or_a_file_beside_the_configuration(folder):
     regression = "data.task=regression"
     for text, value in (("price", "price"), ("2", 2), ('["a", 3]', ("a", 3))):
-        config = load_config(folder / "run.toml", [regression, f"data.targets={text}"])
+        settings = [regression, f"data.targets={text}", 'data.names=["one"]']
+        config = load_config(folder / "run.toml", settings)
         assert config.data.targets == value
         (folder / "again.toml").write_text(dump_config(config))
         assert load_config(folder / "again.toml") == config
@@ -308,6 +309,10 @@ def test_faults_of_overrides_name_the_override(folder, override, expected):
             ["data.task=regression", 'train.metrics=["mse", "roc_auc"]'],
             '--set train.metrics=["mse", "roc_auc"]: train.metrics[1]: expected one of "mse", "rmse", "mae"; '
             'got the string "roc_auc"',
+        ),
+        (
+            ["data.task=regression", 'data.names=["a", "a"]'],
+            '--set data.names=["a", "a"]: expected one or more different names',
         ),
         (
             ["data.task=regression", "train.monitor=accuracy"],

@@ -344,6 +344,16 @@ def test_a_measure_that_is_not_defined_ends_no_run(table, capsys):
     assert resume(result.folder, ["train.epochs=3"]).summary["epochs"] == 3
 
 
+def test_a_configuration_made_in_python_is_checked_too(table):
+    for wrong, text in (
+        (changed(table, train={"metrics": ("f1_macro",)}), r"^train\.metrics\[0\]: expected one of \"mse\""),
+        (changed(table, data={"labels": "y"}), r"^data\.labels: goes with data\.task = \"classification\""),
+        (changed(table, train={"monitor": "accuracy"}), r"^train\.monitor: expected one of \"loss\", \"r2\""),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            fit(wrong)
+
+
 def test_top_5_needs_more_than_five_classes(table):
     with pytest.raises(ConfigError, match="top_5 is measured of more than 5 classes, not 2"):
         fit(changed(classes(table), train={"metrics": ("top_5",)}))

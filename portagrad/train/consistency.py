@@ -35,8 +35,7 @@ def present(section: Any) -> Iterator[tuple[str, Any]]:
 def check(config: Config) -> None:
     """Raise a Fault for what one key alone cannot tell: files, and keys that do not go together."""
     _check_data(config.data)
-    _check_task(config)
-    _check_measures(config)
+    check_task(config)
     optimizer, schedule = config.optimizer, config.schedule
     for key, value in present(optimizer):
         taken = ("lr", *OPTIONS[optimizer.name], "clip_norm", "clip_value")
@@ -57,7 +56,9 @@ def check(config: Config) -> None:
         _check_output(config.output)
 
 
-def _check_task(config: Config) -> None:
+def check_task(config: Config) -> None:
+    """Raise a Fault for a key that does not go with the task."""
+    _check_measures(config)
     task, model = config.data.task, config.model
     for key, (owner, instead) in _OF_ONE_TASK.items():
         section, _, name = key.partition(".")
@@ -109,8 +110,9 @@ def _check_data(data: DataConfig) -> None:
     if data.delimiter is not None and len(data.delimiter) != 1:
         raise Fault("data.delimiter", f"expected one character, got {shown(data.delimiter)}")
     if data.names is not None:
-        if len(set(data.names)) < max(2, len(data.names)):
-            raise Fault("data.names", "expected two or more different names")
+        several = data.task == "classification"
+        if len(set(data.names)) < max(2 if several else 1, len(data.names)):
+            raise Fault("data.names", f"expected {'two' if several else 'one'} or more different names")
         if data.classes is not None and data.classes != len(data.names):
             raise Fault("data.classes", f"is {data.classes}, but data.names has {len(data.names)} names")
     if data.test_path is None and data.validation_fraction + data.test_fraction >= 1:

@@ -16,6 +16,7 @@ from portagrad.distributed import Communicator, world
 from portagrad.errors import ConfigError, DataError
 from portagrad.train.config import SECOND_FILES, Config
 from portagrad.train.config_file import dump_config, load_config
+from portagrad.train.consistency import check_task
 from portagrad.train.find_lr import RangeTest, find_lr
 from portagrad.train.model import make_optimizer
 from portagrad.train.output import Folder, Output
@@ -25,6 +26,7 @@ from portagrad.train.report import flat
 from portagrad.train.report.environment import write_environment
 from portagrad.train.run import Result, Run
 from portagrad.train.run_folder import fresh_folder, write_text
+from portagrad.train.schema import Fault
 from portagrad.train.step import loss_of
 from portagrad.train.tensorboard import require_tensorboard
 
@@ -175,6 +177,10 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
 
 def _prepared(config: Config, comm: Communicator) -> Run:
     """The run of a configuration, before its first step and before anything is written."""
+    try:
+        check_task(config)  # which one that was made in Python has not passed
+    except Fault as fault:
+        raise ConfigError(str(fault)) from None
     if config.train.tensorboard:
         require_tensorboard()
     where = current_device() if config.device is None else device(config.device)

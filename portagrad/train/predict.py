@@ -144,15 +144,16 @@ def _blocks(source: str, told: Description, labels: Sequence[str], inputs: str |
 
 def _answers(told: Description, answers: Array, what: str, rows: int) -> Any:
     """The right answers of an array, as many as there are rows."""
+    classes = told.task == "classification"
+    answers = answers.reshape(-1) if classes else columns_of(answers, what)
     if len(answers) != rows:
         raise DataError(f"{what}: {len(answers)} answers for {rows} inputs")
-    if told.task == "classification":
-        return [_name(told, label) for label in answers.reshape(rows, -1)[:, 0]]
-    numbers = columns_of(answers, what)
-    if numbers.shape[1] != told.sizes[-1]:
-        raise DataError(f"{what}: {numbers.shape[1]} answers per row; the model has {told.sizes[-1]} outputs")
-    check_targets(numbers, lambda row, column: f"{what}, row {row}, column {column}")
-    return numbers
+    if classes:
+        return [_name(told, label) for label in answers]
+    if answers.shape[1] != told.sizes[-1]:
+        raise DataError(f"{what}: {answers.shape[1]} answers per row; the model has {told.sizes[-1]} outputs")
+    check_targets(answers, lambda row, column: f"{what}, row {row}, column {column}")
+    return answers
 
 
 def _arrays(
