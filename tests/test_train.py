@@ -12,6 +12,7 @@ import pytest
 
 import portagrad as pg
 from portagrad import nn, optim, random
+from portagrad.distributed import Communicator
 from portagrad.errors import BackendUnavailableError, ConfigError, DataError, NonFiniteError
 from portagrad.train import (
     Config,
@@ -39,6 +40,7 @@ from portagrad.train.step import Step
 from portagrad.train.task import Classification
 
 DIGITS = "examples/digits.toml"
+TASK = Classification(tuple("0123456789"))
 FILES = [
     *("best.safetensors", "checkpoints", "config.toml", "confusion.json", "confusion.png", "curves.png"),
     *("environment.json", "metrics.jsonl", "model.safetensors", "report.html", "summary.json"),
@@ -84,7 +86,7 @@ def test_the_digits_are_learned_and_the_run_leaves_its_files(tmp_path):
     assert json.loads((result.folder / "summary.json").read_text()) == result.summary
     restored = load_model(result.folder, device="cpu").model
     test_set = prepare(load_config(DIGITS).data, random.split(random.key(0), 4)[0]).test
-    loss, _ = evaluate(restored, Feed(test_set, pg.device("cpu")), Classification(tuple("0123456789")))
+    loss, _ = evaluate(restored, Feed(test_set, pg.device("cpu")), TASK, Communicator())
     assert loss == result.test_loss
 
 
@@ -415,11 +417,3 @@ def test_examples_that_do_not_fit_the_device_are_moved_batch_by_batch(monkeypatc
     for (x, y), (u, v) in zip(roomy.batches(random.key(0), 4), tight.batches(random.key(0), 4), strict=True):
         np.testing.assert_array_equal(x, u)
         np.testing.assert_array_equal(y, v)
-
-
-@pytest.mark.parametrize("variable", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
-def test_several_processes_of_mpiexec_are_not_taken_for_one_run(small, monkeypatch, variable):
-    monkeypatch.setenv(variable, "4")
-    with pytest.raises(ConfigError, match="4 processes"):
-        fit(small)
-    assert not small.output.exists()

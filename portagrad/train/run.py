@@ -176,7 +176,7 @@ class Run:
                     output.failed(at, str(error))
                     raise
                 at.seconds = time.perf_counter() - began
-                if stop.asked:
+                if stop.found:
                     self._save(output)
                     progress.note(
                         f"stopped at epoch {at.epoch}, batch {at.batch} of {self.steps}, and saved; "
@@ -205,7 +205,7 @@ class Run:
         if self.at.batch == 0:
             self._first = next(batches)
             batches = itertools.chain([self._first], batches)
-        while self.at.batch < self.steps and not stop.asked:
+        while self.at.batch < self.steps and not stop.found:
             before = self.at.seen
             losses = self._window(batches, key, output, stop)
             progress.seen(self.at.seen - before, losses[-1])
@@ -231,9 +231,7 @@ class Run:
             carried = settled(tuple(carried), self.where)
             results.append((loss, score))
             sizes.append(self._size(at.batch + len(sizes)))
-            # A signal may have reached one rank alone; all end after the same batch.
-            stop.asked = self.comm.all_reduce(stop.asked, "max")
-            if stop.asked:
+            if stop.look(self.comm):
                 break
         losses, scores = (read(list(column)) for column in zip(*results, strict=True))
         if not np.isfinite(losses).all() or not is_finite(carried[0]):
