@@ -367,7 +367,7 @@ def test_a_test_file_of_its_own_keeps_the_classes_of_the_training_file(tmp_path)
     config = DataConfig(path=tmp_path / "train.csv", test_path=tmp_path / "test.csv", validation_fraction=0.0)
     prepared = prepare(config, random.key(0))
     assert (len(prepared.train), prepared.validation, len(prepared.test)) == (30, None, 2)
-    assert prepared.names == ("a", "b", "c") and prepared.test.labels.tolist() == [2, 2]
+    assert prepared.names == ("a", "b", "c") and prepared.test.targets.tolist() == [2, 2]
     (tmp_path / "test.csv").write_text("1,c\n3,c\n")
     with pytest.raises(DataError, match=r"test\.csv: 1 features per example, but .*train\.csv has 2$"):
         prepare(config, random.key(0))
@@ -394,7 +394,7 @@ def test_inputs_beyond_the_training_dtype_are_a_data_error(tmp_path):
     )
     config = DataConfig(path=tmp_path / "big.npz", standardize="none")
     with pytest.raises(
-        DataError, match=r"big\.npz: feature \d, [\d.e+]+, is beyond the range of float32 \(example \d\)$"
+        DataError, match=r"big\.npz: row \d+, feature \d is [\d.e+]+, beyond the range of float32$"
     ):
         prepare(config, random.key(0))
 
