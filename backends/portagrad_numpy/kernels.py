@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from portagrad_numpy import special
+from portagrad_numpy.triangular import solve_triangular
 
 # NumPy's types for these know a literal `keepdims` only.
 _add: Any = numpy.add
@@ -191,6 +192,7 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "linear": _linear,
     "linalg.eig": _eig,
     "linalg.eigvals": _eigvals,
+    "linalg.solve_triangular": solve_triangular,
     "matmul": _matmul,
     "matrix_transpose": _matrix_transpose,
     "max": _max,
