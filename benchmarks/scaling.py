@@ -62,16 +62,21 @@ def main() -> int:
     return 0
 
 
+def mpiexec() -> str | None:
+    """The one beside this interpreter, where the wheel of MPICH puts it, or the system's."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    return str(beside) if beside.exists() else shutil.which("mpiexec")
+
+
 def launch(ranks: int, rounds: int) -> dict[str, Any]:
     """What `measure` finds on so many processes."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if mpiexec is None:
+    program = mpiexec()
+    if program is None:
         raise SystemExit("benchmarks.scaling: there is no mpiexec; pip install mpich mpi4py")
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder, "found.json")
-        command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "benchmarks.scaling"]
+        command = [program, "-n", str(ranks), sys.executable, "-m", "benchmarks.scaling"]
         command += ["--rounds", str(rounds), "--rank-of", str(found)]
         path = os.pathsep.join([str(HOME.parent), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, **one_thread, "PYTHONPATH": path}

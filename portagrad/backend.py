@@ -74,6 +74,12 @@ class Backend:
         attribute ``report``, a mapping, tells what the backend did. Without a plan the replay serves.
     inlines : collection of str
         Ops that a plan has no use for as a whole: what their forwards call is compiled instead.
+    collectives : callable, optional
+        ``collectives(device)`` is this process's part of the library's own communication between processes,
+        BackendUnavailableError where there is none. It has a `name`; the `card` that no two processes may
+        share; ``invitation()``, bytes from one process by which all find each other; ``join(rank, size,
+        invitation)``; ``sums(dtype)``, whether arrays of a dtype, by name, can be summed; and
+        ``all_reduce(flat)``, which sums a flat array over all processes in place.
     version : str
         The library's version.
     """
@@ -97,6 +103,7 @@ class Backend:
     out_of_memory: tuple[type[BaseException], ...] = ()
     plan: Callable[[Any, Callable[..., Any], tuple[int, ...]], Callable[..., list[Any]]] | None = None
     inlines: Collection[str] = ()
+    collectives: Callable[[Any], Any] | None = None
     version: str = ""
 
     def __repr__(self) -> str:

@@ -59,6 +59,10 @@ class DataError(Error, ValueError):
     """A data file is wrong; one line says where and how."""
 
 
+class DistributedError(Error, RuntimeError):
+    """The processes of a job do not do the same, or MPI is missing or failed; the text says which rank."""
+
+
 class CheckpointError(Error, ValueError):
     """A file of weights or a checkpoint is damaged or of another kind."""
 

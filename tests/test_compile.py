@@ -134,6 +134,17 @@ def test_what_cannot_be_overwritten_is_copied() -> None:
     assert (compiled(x) == 2).all() and (x == 1).all()
 
 
+@pytest.mark.parametrize("device", USABLE)
+def test_each_call_gives_arrays_of_its_own(device: str) -> None:
+    """Also where a result does not depend on the arguments: it may be donated to the next call."""
+    zeros = pg.compile(lambda x: (x + 1, x.__array_namespace__().zeros_like(x)))
+    x = pg.asarray(np.ones(3, dtype=np.float32), device=device)
+    first, second = zeros(x)[1], zeros(x)[1]
+    assert first is not second
+    pg.compile(lambda a, b: a + b, donate=0)(first, second + 1)
+    assert float(pg.sum(zeros(x)[1])) == 0
+
+
 def test_an_error_says_whether_donated_arrays_are_whole() -> None:
     def step(w: Any, x: Any, labels: Any) -> Any:
         loss, g = pg.value_and_grad(lambda w: nn.cross_entropy(x @ w, labels))(w)

@@ -72,6 +72,17 @@ def test_a_training_step_is_launched_then_captured_then_replayed() -> None:
     assert "0 inputs copied" in training.told()
 
 
+def test_a_training_step_of_one_example() -> None:
+    """The last batch of an epoch may have no more."""
+    model = nn.MLP.init(pg.random.key(0), (5, 8, 3), dtype="float32")
+    x, labels = Training.batch(0)
+    state = OPTIMIZER.init(model)
+    graph, plan = planned(step, model, state, x[:1], labels[:1])
+    given = [a for a in flatten((model, state, x[:1], labels[:1]))[0] if is_array(a)]
+    for mine, its in zip(plan(*arrays(*given)), graph.run(given), strict=True):
+        np.testing.assert_allclose(mine, its, rtol=2e-5, atol=2e-6)
+
+
 def test_a_training_step_takes_few_kernels() -> None:
     """Bias, relu; the loss and its slope, with softmax; gates and bias gradients; all updates in one."""
     report = Training().plan.report

@@ -53,7 +53,11 @@ OPTIONAL = (
     "onnx",
     "jinja2",
     "tensorboard",
+    "mpi4py",
 )
+MAY = ("compile", "scipy", "data", "train", "onnx", "cli")
+MAY_IMPORT = {"mpi4py": ("distributed",)}
+"""Which layers import optional packages, inside functions; and those that one layer alone knows."""
 ADAPTER_MAY = ("portagrad.backend", "portagrad.errors")
 ADAPTER_LATE = {"portagrad_numpy": {"numba", "scipy"}, "portagrad_dask": {"scipy"}}
 """Optional companions of a library, imported inside the functions that use them."""
@@ -195,7 +199,7 @@ def test_optional_packages_are_imported_where_they_are_used() -> None:
         for path in ENGINE_FILES
         for imported, inside, line in imports(path)
         if imported.partition(".")[0] in OPTIONAL
-        and not (inside and layer(module(path)) in ("compile", "scipy", "data", "train", "onnx", "cli"))
+        and not (inside and layer(module(path)) in MAY_IMPORT.get(imported.partition(".")[0], MAY))
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -268,7 +272,9 @@ def test_the_core_stays_small() -> None:
 def test_importing_portagrad_loads_no_array_library_but_numpy() -> None:
     """Nor anything heavy: the training parts load on first use."""
     heavy = (*LIBRARIES, *OPTIONAL, "pytest", "hypothesis")
-    parts = tuple(f"portagrad.{part}" for part in ("nn", "optim", "scipy", "data", "train", "testing"))
+    parts = tuple(
+        f"portagrad.{part}" for part in ("nn", "optim", "scipy", "data", "distributed", "train", "testing")
+    )
     code = (
         "import sys, portagrad as pg\n"
         "pg.grad(lambda x: pg.sum(pg.sin(x) @ x))(pg.ones((3,)))\n"
@@ -282,7 +288,10 @@ def test_importing_portagrad_loads_no_array_library_but_numpy() -> None:
 def test_an_example_uses_the_public_names_only() -> None:
     public = {
         "portagrad",
-        *(f"portagrad.{part}" for part in ("nn", "optim", "random", "scipy", "data", "train", "testing")),
+        *(
+            f"portagrad.{part}"
+            for part in ("nn", "optim", "random", "scipy", "data", "distributed", "train", "testing")
+        ),
     }
     wrong = [
         f"{name(path)}:{line}: imports {imported}"

@@ -49,6 +49,24 @@ def chain(x: Any) -> Any:
     return x
 
 
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (1, 1), (3, 1, 4), (1, 3, 1), (1,)], ids=str)
+def test_sums_over_axes_of_length_one(numba: bool, shape: tuple[int, ...]) -> None:
+    """A batch of one example is what the last step of an epoch may have."""
+    x = np.random.default_rng(0).standard_normal(shape)
+
+    def reductions(x: Any) -> Any:
+        y = pg.exp(x) * 2.0  # so that there is a loop to be part of
+        axes = [*range(x.ndim), tuple(range(x.ndim)), *([(0, 1)] if x.ndim > 1 else [])]
+        return y, [f(y, axis=a) for f in (pg.sum, pg.mean, pg.max, pg.min, pg.prod) for a in axes]
+
+    whole, expected = reductions(x)
+    y, found = pg.compile(reductions)(x)
+    np.testing.assert_allclose(y, whole, rtol=1e-15)
+    for mine, its in zip(found, expected, strict=True):
+        assert mine.shape == its.shape
+        np.testing.assert_allclose(mine, its, rtol=1e-14)
+
+
 def test_memory_is_used_again_when_a_value_is_dead(numba: bool) -> None:
     x = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 6))
     compiled = pg.compile(chain)

@@ -14,7 +14,7 @@ import pytest
 import portagrad as pg
 from portagrad.op import TABLE
 
-MODULES = ("nn", "optim", "random", "scipy", "data", "train", "testing")
+MODULES = ("nn", "optim", "random", "scipy", "data", "distributed", "train", "testing")
 CONTRACT = {
     *("grad", "value_and_grad", "vjp", "jvp", "linearize", "jacrev", "jacfwd", "jacobian", "hessian", "hvp"),
     *("checkpoint", "custom_vjp", "custom_jvp", "stop_gradient", "tensor", "no_grad", "namespace"),

@@ -302,8 +302,9 @@ def test_no_memory_left_names_the_batch_and_a_smaller_one(folder, monkeypatch):
     def full(*args):
         raise MemoryError("unable to allocate 3.1 GiB")
 
-    monkeypatch.setattr(run_module, "make_step", lambda *args: full)
-    with pytest.raises(OutOfMemoryError, match=r"a batch of 16; try train.batch_size = 8, .*3.1 GiB"):
+    monkeypatch.setattr(run_module, "make_step", lambda *args, **options: full)
+    expected = r"16 examples of a batch of 16 at once; try train.slice_size = 8, .*3.1 GiB"
+    with pytest.raises(OutOfMemoryError, match=expected):
         fit(configured(folder))
 
 

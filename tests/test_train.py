@@ -32,9 +32,11 @@ from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import OPTIONS
 from portagrad.train.examples import InMemory
 from portagrad.train.feed import Feed, evaluate
-from portagrad.train.model import make_schedule, make_step
+from portagrad.train.model import make_schedule
 from portagrad.train.nonfinite import first_nonfinite
 from portagrad.train.prepare import prepare
+from portagrad.train.step import Step
+from portagrad.train.task import Classification
 
 DIGITS = "examples/digits.toml"
 FILES = [
@@ -82,7 +84,7 @@ def test_the_digits_are_learned_and_the_run_leaves_its_files(tmp_path):
     assert json.loads((result.folder / "summary.json").read_text()) == result.summary
     restored = load_model(result.folder, device="cpu").model
     test_set = prepare(load_config(DIGITS).data, random.split(random.key(0), 4)[0]).test
-    loss, _ = evaluate(restored, Feed(test_set, pg.device("cpu")))
+    loss, _ = evaluate(restored, Feed(test_set, pg.device("cpu")), Classification(tuple("0123456789")))
     assert loss == result.test_loss
 
 
@@ -167,7 +169,7 @@ def test_one_step_without_hidden_layers_is_softmax_regression_by_hand():
     model = nn.MLP.init(random.key(0), [5, 3], dtype="float64", device="cpu")
     w, b = model.layers[0].weight, model.layers[0].bias
     optimizer = optim.sgd(0.5)
-    step = make_step(optimizer, dropout=0.0)
+    step = Step(optimizer, Classification(("a", "b", "c")))
     after, _, loss, correct = step(model, (optimizer.init(model), random.key(1)), x, y)
     logits = x @ w + b
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

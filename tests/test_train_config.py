@@ -195,7 +195,7 @@ def test_faults_of_the_file(folder, text, expected):
             'expected one of "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus", "tanh"; '
             'got the string "rleu"; the nearest is "relu"',
         ),
-        ("train.dtype=int8", 'expected one of "float32", "float64"; got the string "int8"'),
+        ("train.dtype=int8", 'expected one of "float32", "float64", "mixed"; got the string "int8"'),
         ("train.epochs=0", "must be at least 1, got 0"),
         ("train.epochs=2.0", "expected a whole number, got 2.0"),
         ("train.batch_size=9223372036854775808", "beyond the numbers of 64 bits"),

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from portagrad_cupy.kernels import kernels
+from portagrad_cupy.nccl import Collectives
 from portagrad_cupy.plan import INLINES, plan
 
 _runtime = cupy.cuda.runtime
@@ -76,6 +77,7 @@ backend = Backend(
     numpy_methods=True,
     plan=plan,
     inlines=INLINES,
+    collectives=Collectives,
     out_of_memory=(cupy.cuda.memory.OutOfMemoryError,),
     version=cupy.__version__,
 )

@@ -142,6 +142,11 @@ class _NestWriter:
     def start(self, eq: Any) -> str:
         return self.w.constant(eval(REDUCTIONS[eq.op.name][0]), eq.outs[0].dtype)
 
+    def zero(self, eq: Any) -> str:
+        """What an accumulator starts with; those of sums are wide."""
+        wide = "numpy.float64" if eq.op.name in ("sum", "mean") else ""
+        return f"{wide}({self.start(eq)})"
+
     def line(self, depth: int, text: str) -> None:
         self.w.lines.append("    " * (depth + 1) + text)
 
@@ -154,8 +159,7 @@ class _NestWriter:
         for eq, out, _ in sums:
             if depths[out] == depth:
                 self.w.associative = True
-                wide = "numpy.float64" if eq.op.name in ("sum", "mean") else ""
-                self.line(depth, f"acc_{self.names[out]} = {wide}({self.start(eq)})")
+                self.line(depth, f"acc_{self.names[out]} = {self.zero(eq)}")
 
     def end_sums(self, depth: int, sums: Any, depths: Any) -> None:
         for eq, out, o in sums:
@@ -205,6 +209,9 @@ class _NestWriter:
             if out in self.nest.sums:
                 update = REDUCTIONS[eq.op.name][1]
                 acc = f"acc_{self.names[out]}" if depths[out] is not None else element(out, self.stores[out])
+                if depths[out] == len(self.dims):  # over axes of length 1: a sum for each element
+                    body.append(f"{acc} = {self.zero(eq)}")
+                    ends.append(f"{element(out, self.stores[out])} = {acc}")
                 body.append(f"{acc} = {update.format(acc, right)}")
                 continue
             body.append(f"{self.names[out]} = {right}")

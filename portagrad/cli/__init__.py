@@ -98,6 +98,7 @@ def _train(typer: Any) -> Any:
         """
         with errors_as_lines(typer, debug):
             from portagrad import train
+            from portagrad.distributed import world
 
             given = [*(settings or ()), *([] if compile else ["train.compile=false"])]
             shown = train.best_progress()
@@ -108,10 +109,12 @@ def _train(typer: Any) -> Any:
             if resume is not None:
                 if output is not None:
                     raise ConfigError("--output: a run that goes on stays in its folder; leave it out")
-                print(train.resume(resume, given, device=device, progress=shown))
+                result = train.resume(resume, given, device=device, progress=shown)
             elif config is not None:
                 whole = train.load_config(config, given, device=device, output=output)
-                print(train.fit(whole, name=config.stem, progress=shown))
+                result = train.fit(whole, name=config.stem, progress=shown)
+            if world().rank == 0:
+                print(result)
 
     return train
 

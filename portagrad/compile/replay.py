@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from portagrad.namespace import asarray
 from portagrad.op import define
 from portagrad.trace import kernel_for
 from portagrad.transforms.equations import Constant, Graph, Variable
@@ -15,7 +16,7 @@ def replay(graph: Graph) -> Callable[..., list[Any]]:
 
     The kernels are those of the values that come in, so that a library's own tracers pass through.
     """
-    env: dict[str, Any] = {"kernel_for": kernel_for}
+    env: dict[str, Any] = {"kernel_for": kernel_for, "copied": asarray}
     names: dict[Variable, str] = {}
     for i, v in enumerate(graph.inputs):
         names[v] = f"a{i}"
@@ -42,6 +43,10 @@ def replay(graph: Graph) -> Callable[..., list[Any]]:
         dead = [names[v] for v in gone if not isinstance(v, Constant)]
         if dead:
             lines.append(f"    del {', '.join(dead)}")
-    results = ", ".join(shown(y, f"y{i}") for i, y in enumerate(graph.outputs))
+    # Each call gives arrays of its own, which a caller may donate: a constant must not be among them.
+    results = ", ".join(
+        f"copied({names[y]}, copy=True)" if isinstance(y, Constant) else shown(y, f"y{i}")
+        for i, y in enumerate(graph.outputs)
+    )
     head = f"def run({', '.join(names[v] for v in graph.inputs)}):"
     return define("\n".join([head, *lines, f"    return [{results}]"]), "run", env)

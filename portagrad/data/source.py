@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -129,19 +129,21 @@ class Part:
         return self.source.place(int(self.source.bounds[number]) + inside, column)
 
 
-def blocks(source: Source) -> Iterator[tuple[Array, Array]]:
-    """All blocks in the file's order, every input checked to be finite.
+def blocks(source: Source, numbers: Iterable[int] | None = None) -> Iterator[tuple[Array, Array]]:
+    """Blocks in the file's order, every input checked to be finite.
 
     Parameters
     ----------
     source : Source
+    numbers : iterable of int, optional
+        Which blocks; all by default.
 
     Raises
     ------
     DataError
         At the first value that is missing or not finite, with its row and column.
     """
-    for number in range(len(source.bounds) - 1):
+    for number in range(len(source.bounds) - 1) if numbers is None else numbers:
         inputs, targets = source.block(number)
         if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
             row, column = np.argwhere(~np.isfinite(inputs))[0].tolist()

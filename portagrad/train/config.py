@@ -166,7 +166,11 @@ class LoopConfig:
     compile : bool
         Whether steps run as a compiled plan, or op by op.
     dtype : str
-        Of inputs and weights.
+        Of inputs and weights, ``"float32"`` or ``"float64"``; or ``"mixed"``: the weights are kept and
+        updated in float64, and the model and its gradient computed in float32.
+    slice_size : int, optional
+        How many examples of a batch are computed at a time, their gradients added up, for a batch that does
+        not fit into the device's memory at once; by default all.
     tensorboard : bool
         Whether event files for TensorBoard are written too; they need the extra ``tensorboard``.
     checkpoint_steps : int, optional
@@ -187,7 +191,8 @@ class LoopConfig:
     epochs: Count = 50
     batch_size: Count = 64
     compile: bool = True
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64", "mixed"] = "float32"
+    slice_size: Count | None = None
     tensorboard: bool = False
     checkpoint_steps: Count | None = None
     patience: Count | None = None
@@ -195,6 +200,16 @@ class LoopConfig:
     min_delta: NotNegative = 0.0
     restore_best: bool = False
     figures: bool = True
+
+    @property
+    def inputs_dtype(self) -> Literal["float32", "float64"]:
+        """In which the model is computed."""
+        return "float32" if self.dtype == "mixed" else self.dtype
+
+    @property
+    def weights_dtype(self) -> Literal["float32", "float64"]:
+        """In which the weights are kept, and their optimizer's state."""
+        return "float64" if self.dtype == "mixed" else self.dtype
 
 
 @dataclass(frozen=True, kw_only=True)

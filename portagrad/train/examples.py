@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 
 from portagrad import random
 from portagrad.data import Source, Standardization, batches, blocks, stream
+from portagrad.data.order import Shard
 from portagrad.errors import DataError
 
 Array = np.ndarray[Any, Any]
@@ -34,11 +36,11 @@ class Examples(Protocol):
     def labels(self) -> Array:
         """The class of every example, in their order."""
 
-    def batches(self, key: random.Key, size: int, start: int) -> Iterator[Batch]:
-        """One epoch in the random order of `key`, from the batch `start` on."""
+    def batches(self, key: random.Key, size: int, start: int, shard: Shard) -> Iterator[Batch]:
+        """One epoch in the random order of `key`, from the batch `start` on: the rank's rows of each."""
 
-    def all(self) -> Iterator[Batch]:
-        """All examples in their order, some thousand at a time."""
+    def rows(self, low: int, high: int) -> Iterator[Batch]:
+        """Examples in their order, some thousand at a time."""
 
     def checksum(self) -> str:
         """Tells whether a run goes on with the data that it had."""
@@ -58,13 +60,13 @@ class InMemory:
     def features(self) -> int:
         return int(self.inputs.shape[1])
 
-    def batches(self, key: random.Key, size: int, start: int) -> Iterator[Batch]:
-        for rows in batches(key, len(self), size, start=start):
+    def batches(self, key: random.Key, size: int, start: int, shard: Shard) -> Iterator[Batch]:
+        for rows in batches(key, len(self), size, start=start, shard=shard):
             yield self.inputs[rows], self.labels[rows]
 
-    def all(self) -> Iterator[Batch]:
-        for start in range(0, len(self), ROWS):
-            yield self.inputs[start : start + ROWS], self.labels[start : start + ROWS]
+    def rows(self, low: int, high: int) -> Iterator[Batch]:
+        for part in pieces(low, high):
+            yield self.inputs[part], self.labels[part]
 
     def checksum(self) -> str:
         total = 0
@@ -108,21 +110,29 @@ class Streamed:
     def labels(self) -> Array:
         return np.concatenate([self.encode(targets) for _, targets in blocks(self.source)])
 
-    def batches(self, key: random.Key, size: int, start: int) -> Iterator[Batch]:
-        for batch in stream(self.source, key, size, start=start, window_bytes=self.window_bytes):
+    def batches(self, key: random.Key, size: int, start: int, shard: Shard) -> Iterator[Batch]:
+        window = self.window_bytes
+        for batch in stream(self.source, key, size, start=start, shard=shard, window_bytes=window):
             yield self._ready(*batch)
 
-    def all(self) -> Iterator[Batch]:
-        for inputs, targets in blocks(self.source):
-            for start in range(0, len(inputs), ROWS):
-                part = slice(start, start + ROWS)
-                yield self._ready(inputs[part], targets[part])
+    def rows(self, low: int, high: int) -> Iterator[Batch]:
+        for number, (first, end) in enumerate(itertools.pairwise(self.source.bounds.tolist())):
+            if first < high and low < end:
+                for inputs, targets in blocks(self.source, [number]):
+                    for part in pieces(max(low - first, 0), min(high, end) - first):
+                        yield self._ready(inputs[part], targets[part])
 
     def checksum(self) -> str:
         return f"{len(self)} {self.sum}"
 
     def _ready(self, inputs: Array, targets: Array) -> Batch:
         return scaled(self.standardization, inputs, self.dtype, self.source.what), self.encode(targets)
+
+
+def pieces(low: int, high: int) -> Iterator[slice]:
+    """Rows from and to, `ROWS` at a time."""
+    for start in range(low, high, ROWS):
+        yield slice(start, min(start + ROWS, high))
 
 
 def scaled(standardization: Standardization, inputs: Array, dtype: str, what: str) -> Array:

@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from portagrad import nn, random
+from portagrad import random
 from portagrad.backend import BY_TYPE
-from portagrad.data import batches, prefetched
+from portagrad.data import batches, prefetched, slices
+from portagrad.data.order import Shard
 from portagrad.device import Device, transfer
+from portagrad.distributed import Communicator
 from portagrad.errors import OutOfMemoryError
 from portagrad.namespace import asarray, function
-from portagrad.train.examples import ROWS, Array, Examples, InMemory
+from portagrad.train.examples import Array, Examples, InMemory, pieces
+from portagrad.train.step import outputs_of
+from portagrad.train.task import Task
 from portagrad.transforms.tree import flatten, tree_map, unflatten
 
-_softmax, _stack = map(function, ("softmax", "stack"))
+_stack = function("stack")
 
 
 class Feed:
@@ -31,6 +35,8 @@ class Feed:
     ----------
     examples : Examples
     where : Device
+    shard : (int, int)
+        ``(rank, ranks)``: which part of every batch, and of all examples, is this rank's.
 
     Attributes
     ----------
@@ -38,8 +44,8 @@ class Feed:
         Whether the device holds all examples.
     """
 
-    def __init__(self, examples: Examples, where: Device) -> None:
-        self.examples, self._where = examples, where
+    def __init__(self, examples: Examples, where: Device, shard: Shard = (0, 1)) -> None:
+        self.examples, self._where, self._shard = examples, where, shard
         guard = where.backend.guard
         self._guard = functools.partial(guard, where.native) if guard else contextlib.nullcontext
         self._take = where.backend.xp.take
@@ -59,9 +65,9 @@ class Feed:
     def batches(self, key: random.Key, size: int, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """One epoch from the batch `start` on: the examples in the random order of `key`."""
         if not self.resident:
-            yield from self._moved(self.examples.batches(key, size, start))
+            yield from self._moved(self.examples.batches(key, size, start, self._shard))
             return
-        for rows in batches(key, len(self), size, device=self._where, start=start):
+        for rows in batches(key, len(self), size, device=self._where, start=start, shard=self._shard):
             with self._guard():
                 inputs = self._take(self._inputs, rows, axis=0)
                 labels = self._take(self._labels, rows, axis=0)
@@ -73,12 +79,12 @@ class Feed:
         )
 
     def all(self) -> Iterator[tuple[Any, Any]]:
-        """All examples in their order, some thousand at a time."""
+        """The rank's part of all examples, in their order, some thousand at a time."""
+        low, high = next(slices(len(self), len(self), shard=self._shard))
         if not self.resident:
-            yield from self._moved(self.examples.all())
+            yield from self._moved(self.examples.rows(low, high))
             return
-        for start in range(0, len(self), ROWS):
-            part = slice(start, min(start + ROWS, len(self)))
+        for part in pieces(low, high):
             yield self._inputs[part, ...], self._labels[part, ...]
 
 
@@ -88,22 +94,24 @@ def on_host(x: Any) -> np.ndarray[Any, Any]:
     return np.asarray(x) if backend is None else backend.to_numpy(x)
 
 
-def evaluate(model: Any, feed: Feed) -> tuple[float, np.ndarray[Any, Any]]:
-    """Mean cross-entropy of a model on examples, and the probabilities that it gives each.
+def evaluate(model: Any, feed: Feed, task: Task, comm: Communicator) -> tuple[float, np.ndarray[Any, Any]]:
+    """Mean loss of a model on examples, and what it predicts for each, computed by all ranks together.
 
     Returns
     -------
     loss : float
-    probabilities : array of float64, shape (examples, classes)
+    predictions : array of float64, shape (examples, outputs)
     """
-    losses, probabilities, sizes = [], [], []
-    for inputs, labels in feed.all():
-        logits = model(inputs)
-        losses.append(nn.cross_entropy(logits, labels))
-        probabilities.append(_softmax(logits, axis=-1))
-        sizes.append(labels.shape[0])
-    loss = np.average(read(losses), weights=sizes)
-    return float(loss), np.concatenate([on_host(part) for part in probabilities]).astype(np.float64)
+    losses, weights = [], []
+    predictions = [np.empty((0, task.outputs))]
+    for inputs, targets in feed.all():
+        outputs = outputs_of(model, inputs)
+        losses.append(task.loss(outputs, targets))
+        weights.append(float(task.weight(targets)))
+        predictions.append(on_host(task.predictions(outputs)).astype(np.float64))
+    total = float(np.sum(np.multiply(read(losses), weights))) if losses else 0.0
+    total, weight = comm.all_reduce((total, sum(weights)))
+    return total / weight, comm.all_gather(np.concatenate(predictions))
 
 
 def read(scalars: list[Any]) -> np.ndarray[Any, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,26 +11,28 @@ from typing import Any
 import numpy as np
 
 from portagrad import random
-from portagrad.device import Device, current_device, device
-from portagrad.errors import ConfigError, Error
-from portagrad.train.checkpoint import newest_checkpoint
+from portagrad.device import Device, current_device, device, devices
+from portagrad.distributed import Communicator, world
+from portagrad.errors import ConfigError, DataError
 from portagrad.train.config import Config
 from portagrad.train.config_file import dump_config, load_config
 from portagrad.train.find_lr import RangeTest, find_lr
-from portagrad.train.model import loss, make_optimizer
+from portagrad.train.model import make_optimizer
+from portagrad.train.output import Folder, Output
 from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
-from portagrad.train.report import flat, read_run, write_report
+from portagrad.train.report import flat
 from portagrad.train.report.environment import write_environment
-from portagrad.train.run import CHECKPOINTS, Result, Run
-from portagrad.train.run_folder import Metrics, fresh_folder, write_text
-from portagrad.train.tensorboard import TensorBoard, require_tensorboard
+from portagrad.train.run import Result, Run
+from portagrad.train.run_folder import fresh_folder, write_text
+from portagrad.train.step import loss_of
+from portagrad.train.tensorboard import require_tensorboard
 
 # What may change in a run that goes on: where and how it runs, and when it ends.
 FREE = (
     *("device", "output", "train.epochs", "train.compile", "train.checkpoint_steps"),
     *("train.patience", "train.monitor", "train.min_delta", "train.restore_best", "train.tensorboard"),
-    "train.figures",
+    *("train.figures", "train.slice_size"),
 )
 
 
@@ -81,9 +81,9 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
     True
     """
     _require_extra()
-    run = _prepared(config)
-    folder = fresh_folder(name, config.output)
-    write_text(folder / "config.toml", dump_config(_repeatable(run.config)))
+    comm = world()
+    run = _prepared(config, comm)
+    folder = Path(comm.broadcast_object(str(fresh_folder(name, config.output)) if comm.rank == 0 else None))
     return _trained(run, folder, progress)
 
 
@@ -138,11 +138,8 @@ def resume(
                 f"{key}: cannot change in a run that goes on; these can: {', '.join(FREE)}. "
                 f"For another run: portagrad train {saved} --set ..."
             )
-    run = _prepared(config)
-    checkpoint = newest_checkpoint(folder / CHECKPOINTS)
-    if checkpoint is not None:
-        run.go_on_from(checkpoint)
-    write_text(saved, dump_config(_repeatable(run.config)))
+    run = _prepared(config, world())
+    run.go_on_in(folder)
     return _trained(run, folder, progress)
 
 
@@ -161,56 +158,62 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
     RangeTest
         Its ``suggestion`` is None where the loss never fell.
     """
-    run = _prepared(config)
+    comm = world()
+    if comm.size > 1:
+        raise ConfigError(f"the range test runs in one process, not in {comm.size}; start it without mpiexec")
+    run = _prepared(config, comm)
     key = random.fold_in(run.order_key, 1)
     batches = run.feed.batches(key, config.train.batch_size)
 
     def optimizer(rates: Any) -> Any:
         return make_optimizer(config, rates)
 
-    return find_lr(loss, run.at.model, list(batches), optimizer=optimizer, low=low, high=high, steps=steps)
+    return find_lr(
+        loss_of(run.task), run.at.model, list(batches), optimizer=optimizer, low=low, high=high, steps=steps
+    )
 
 
-def _prepared(config: Config) -> Run:
+def _prepared(config: Config, comm: Communicator) -> Run:
     """The run of a configuration, before its first step and before anything is written."""
     if config.train.tensorboard:
         require_tensorboard()
     where = current_device() if config.device is None else device(config.device)
+    if comm.size > 1:
+        where = _own_device(where, comm.local_rank)
     _check_dtype(config, where)
     config = dataclasses.replace(config, device=str(where))
     data_key, *keys = random.split(random.key(config.seed), 4)
     fixed = {key: value for key, value in _flat(config) if key not in FREE and not _is_path(key)}
-    return Run(config, where, prepare(config.data, data_key, config.train.dtype), keys, fixed)
+    data = prepare(config.data, data_key, config.train.inputs_dtype)
+    sums = comm.all_gather_object(data.train.checksum())
+    if len(set(sums)) > 1:
+        raise DataError(
+            f"{config.data.path}: the ranks have read different data, with the sums {', '.join(sums)}"
+        )
+    return Run(config, where, data, keys, fixed, comm)
+
+
+def _own_device(where: Device, local_rank: int) -> Device:
+    """A rank's device, where its machine has several of a kind: the first rank's, the next, and so on."""
+    kind = where.name.rstrip("0123456789")
+    alike = [other for other in devices() if other.name.rstrip("0123456789") == kind]
+    return alike[(alike.index(where) + local_rank) % len(alike)] if where in alike else where
 
 
 def _trained(run: Run, folder: Path, progress: Progress | None) -> Result:
-    data = run.prepared
-    write_environment(folder, run.where, data.features, data.names)
+    data, first = run.prepared, run.comm.rank == 0
+    if first:
+        write_text(folder / "config.toml", dump_config(_repeatable(run.config)))
+        write_environment(folder, run.where, data.features, data.names)
+    settings = dict(_flat(run.config))
     # The loop looks for NaNs itself, and says more than NumPy's warnings.
     with (
         np.errstate(all="ignore"),
-        progress or Progress() as shown,
-        _reported(folder) if run.config.train.figures else contextlib.nullcontext(),
-        Metrics(folder / "metrics.jsonl", run.at.records) as metrics,
-        contextlib.ExitStack() as stack,
+        progress if first and progress else Progress() as shown,
+        Folder(folder, run.at.records, settings) if first else Output() as output,
     ):
-        if run.config.train.tensorboard:
-            run.board = stack.enter_context(TensorBoard(folder / "tensorboard"))
-            run.board.start((folder / "config.toml").read_text("utf-8"), dict(_flat(run.config)))
         shown.note(run.described())
-        return run.train(folder, shown, metrics)
-
-
-@contextlib.contextmanager
-def _reported(folder: Path) -> Iterator[None]:
-    """Leave ``report.html`` however the run ends; where it ends badly, that is what is told."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError, Error):
-            write_report(read_run(folder))
-        raise
-    write_report(read_run(folder))
+        return run.train(folder, shown, output)
 
 
 def _flat(config: Config) -> Iterator[tuple[str, Any]]:
@@ -244,19 +247,12 @@ def _repeatable(config: Config) -> Config:
 
 def _check_dtype(config: Config, where: Device) -> None:
     known = where.backend.xp.__array_namespace_info__().dtypes(device=where.native, kind="real floating")
-    if config.train.dtype not in known:
-        raise ConfigError(
-            f"train.dtype: {where} has no {config.train.dtype}, only {' and '.join(sorted(known))}"
-        )
+    for dtype in (config.train.inputs_dtype, config.train.weights_dtype):
+        if dtype not in known:
+            raise ConfigError(f"train.dtype: {where} has no {dtype}, only {' and '.join(sorted(known))}")
 
 
 def _require_extra() -> None:
-    ranks = os.environ.get("PMI_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
-    if ranks != "1":
-        raise ConfigError(
-            f"mpiexec started {ranks} processes, but a run trains in one: they would be {ranks} runs, "
-            "not one run on several ranks; start portagrad without mpiexec"
-        )
     missing = [
         name for name in ("jinja2", "matplotlib", "safetensors") if importlib.util.find_spec(name) is None
     ]

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from portagrad import nn, optim, random
 from portagrad.device import Device
-from portagrad.namespace import function
+from portagrad.distributed import Communicator
 from portagrad.train.config import OPTIONS, SCHEDULE_OPTIONS, Config
-from portagrad.transforms.gradient import value_and_grad
-
-_argmax, _astype, _equal, _sum = map(function, ("argmax", "astype", "equal", "sum"))
+from portagrad.train.step import Step
+from portagrad.train.task import Task
 
 Schedule = Callable[[int], float]
-Step = Callable[[Any, Any, Any, Any], tuple[Any, Any, Any, Any]]
-"""``step(params, state, x, y) -> params, state, loss, correct``"""
 
 
-def loss(model: Any, x: Any, y: Any) -> Any:
-    """Mean cross-entropy of a batch, without dropout."""
-    return nn.cross_entropy(model(x), y)
-
-
-def make_model(config: Config, features: int, classes: int, key: random.Key, where: Device) -> nn.MLP:
+def make_model(config: Config, features: int, outputs: int, key: random.Key, where: Device) -> nn.MLP:
     """A multilayer perceptron with fresh weights."""
     model = config.model
     return nn.MLP.init(
         key,
-        [features, *model.hidden, classes],
+        [features, *model.hidden, outputs],
         activation=model.activation,
         dropout=model.dropout,
-        dtype=config.train.dtype,
+        dtype=config.train.weights_dtype,
         device=where,
     )
 
@@ -70,31 +61,20 @@ def make_optimizer(config: Config, schedule: Schedule) -> optim.Optimizer:
     return optim.chain(*clips, made) if clips else made
 
 
-def make_step(optimizer: optim.Optimizer, dropout: float) -> Step:
-    """One step of training, as a function of everything that changes.
-
-    Returns
-    -------
-    callable
-        ``step(params, state, x, y) -> params, state, loss, correct``: the state is the optimizer's and the
-        key for dropout; the loss is the batch's mean and `correct` how many examples of it were classified
-        rightly, both scalars on the device.
-    """
-
-    def objective(model: nn.MLP, x: Any, y: Any, key: random.Key | None) -> tuple[Any, Any]:
-        logits = model(x, key=key)
-        return nn.cross_entropy(logits, y), logits
-
-    gradient = value_and_grad(objective, has_aux=True)
-
-    def step(params: Any, state: Any, x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
-        own, key = state
-        mine = None
-        if dropout:
-            key, mine = random.split(key)
-        (loss, logits), grads = gradient(params, x, y, mine)
-        updates, own = optimizer.update(grads, own, params)
-        hits = _equal(_argmax(logits, axis=-1), y)
-        return optim.apply_updates(params, updates), (own, key), loss, _sum(_astype(hits, y.dtype))
-
-    return step
+def make_step(
+    config: Config,
+    optimizer: optim.Optimizer,
+    task: Task,
+    *,
+    compiled: bool = False,
+    comm: Communicator | None = None,
+) -> Step:
+    """The step of training that the configuration asks for."""
+    return Step(
+        optimizer,
+        task,
+        dropout=config.model.dropout,
+        slice_size=config.train.slice_size,
+        compiled=compiled,
+        comm=comm,
+    )

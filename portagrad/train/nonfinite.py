@@ -47,7 +47,10 @@ def first_nonfinite(f: Callable[..., Any], args: tuple[Any, ...]) -> str | None:
 
 
 def first_bad_step(
-    step: Callable[..., Any], carried: tuple[Any, ...], batches: Iterable[tuple[Any, ...]]
+    step: Callable[..., Any],
+    carried: tuple[Any, ...],
+    batches: Iterable[tuple[Any, ...]],
+    part: Callable[..., Any] | None = None,
 ) -> tuple[int, str | None]:
     """Repeat steps from before the fault, one by one, until one makes a NaN or an infinity.
 
@@ -58,6 +61,8 @@ def first_bad_step(
     carried : tuple of pytrees
         From before the first of the steps, all finite.
     batches : iterable of tuples of arrays
+    part : callable, optional
+        What is looked at instead of the step, if that is more than this process computes.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def first_bad_step(
     for done, batch in enumerate(batches):
         results = step(*carried, *batch)
         if not is_finite(results):
-            return done, first_nonfinite(step, (*carried, *batch))
+            return done, first_nonfinite(part or step, (*carried, *batch))
         carried = results[: len(carried)]
     return done + 1, None
 

@@ -8,9 +8,8 @@ from typing import Any
 from portagrad.compile.compiled import compile
 from portagrad.namespace import function
 from portagrad.train.feed import on_host
-from portagrad.train.model import loss
+from portagrad.train.step import Step
 from portagrad.train.weights import named_leaves
-from portagrad.transforms.gradient import grad
 from portagrad.transforms.tree import flatten
 
 _sqrt, _stack, _sum = map(function, ("sqrt", "stack", "sum"))
@@ -19,10 +18,8 @@ Watch = Callable[[Any, Any, Any], tuple[Any, Any]]
 """``watch(model, x, y) -> norms, gradients``"""
 
 
-def make_watch(compiled: bool) -> Watch:
+def make_watch(step: Step, compiled: bool) -> Watch:
     """What is looked at once an epoch: a function of the model and a batch, computed on its device.
-
-    The loss is that of training without dropout, so that no random number is used up.
 
     Returns
     -------
@@ -31,15 +28,16 @@ def make_watch(compiled: bool) -> Watch:
         gradients, each in the order of the model's arrays.
     """
 
-    gradient = grad(loss)
+    def norms(*trees: Any) -> Any:
+        return _stack([_sqrt(_sum(leaf * leaf)) for tree in trees for leaf in flatten(tree)[0]])
+
+    computed = compile(norms) if compiled else norms
 
     def watch(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        grads = gradient(model, x, y)
-        return _stack(
-            [_sqrt(_sum(leaf * leaf)) for tree in (model, grads) for leaf in flatten(tree)[0]]
-        ), grads
+        grads = step.gradient(model, x, y)
+        return computed(model, grads), grads
 
-    return compile(watch) if compiled else watch
+    return watch
 
 
 def read_norms(model: Any, norms: Any) -> dict[str, dict[str, float]]:

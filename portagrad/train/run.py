@@ -1,4 +1,4 @@
-"""One run: its model, its data on the device, its epochs, and what it leaves in its folder."""
+"""One run: its model, its data on the device, its epochs and its test."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ import numpy as np
 
 import portagrad
 from portagrad import random
-from portagrad.compile.compiled import compile
 from portagrad.device import Device
+from portagrad.distributed import Communicator
 from portagrad.errors import NonFiniteError, OutOfMemoryError
-from portagrad.train.checkpoint import Checkpoint
+from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import Config
 from portagrad.train.feed import Feed, copied, evaluate, read, settled
 from portagrad.train.metrics import classification, confusion_matrix
-from portagrad.train.model import Step, make_model, make_optimizer, make_schedule, make_step
+from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
+from portagrad.train.output import CHECKPOINTS, Output
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
-from portagrad.train.reports import draw_confusion, write_confusion, write_curves
-from portagrad.train.run_folder import Metrics, json_line, write_text
-from portagrad.train.saved_model import Description, TrainedModel, save_model
+from portagrad.train.saved_model import Description, TrainedModel
 from portagrad.train.signals import StopSignals
 from portagrad.train.state import State
-from portagrad.train.tensorboard import TensorBoard
+from portagrad.train.step import weights_as
+from portagrad.train.task import Classification, Task
 from portagrad.train.weights import count_weights
 
-CHECKPOINTS = "checkpoints"
 # Steps between two looks at the losses: each look waits for the device, and a fault is found this late.
 _WINDOW = 256
 # Between two checkpoints at the ends of epochs, so that short epochs do not spend their time on writing.
@@ -83,6 +82,8 @@ class Run:
         For the weights, the order of the examples and dropout.
     fixed : mapping
         The settings that may not change where the run goes on.
+    comm : Communicator
+        The ranks that train it together. Each holds the same state at any time.
     """
 
     def __init__(
@@ -92,29 +93,41 @@ class Run:
         prepared: Prepared,
         keys: list[random.Key],
         fixed: Mapping[str, Any],
+        comm: Communicator,
     ) -> None:
-        self.config, self.where, self.prepared = config, where, prepared
+        self.config, self.where, self.prepared, self.comm = config, where, prepared, comm
         init_key, self.order_key, dropout_key = keys
-        model = make_model(config, prepared.features, prepared.classes, init_key, where)
+        self.task: Task = Classification(prepared.names)
+        model = make_model(config, prepared.features, self.task.outputs, init_key, where)
         self.steps = -(-len(prepared.train) // config.train.batch_size)
         self.schedule = make_schedule(config, self.steps)
         optimizer = make_optimizer(config, self.schedule)
-        self.eager: Step = make_step(optimizer, config.model.dropout)
-        self.step: Step = compile(self.eager, donate=(0, 1)) if config.train.compile else self.eager
+        self.eager = make_step(config, optimizer, self.task, comm=comm)
+        self._alone = make_step(config, optimizer, self.task)
+        self.step = make_step(config, optimizer, self.task, compiled=config.train.compile, comm=comm)
         self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
-        self.feed = Feed(prepared.train, where)
-        self.validation = Feed(prepared.validation, where) if prepared.validation is not None else None
-        self.watch = make_watch(config.train.compile)
-        self.board: TensorBoard | None = None
+        shard = (comm.rank, comm.size)
+        self.feed = Feed(prepared.train, where, shard)
+        held = prepared.validation
+        self.validation = Feed(held, where, shard) if held is not None else None
+        self.test = Feed(prepared.test, where, shard)
+        self.watch = make_watch(self.step, config.train.compile)
         self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
         self._about = {"settings": dict(fixed), "data": prepared.train.checksum()}
         self._first: tuple[Any, Any] | None = None  # batch of the epoch, where this process has made it
         self._saved = time.monotonic()  # when, and after how many steps in all
         self._saved_step = 0
 
-    def go_on_from(self, checkpoint: Checkpoint) -> None:
-        """Take over the state of a checkpoint."""
-        self.at.load(checkpoint, self.where, self._about)
+    def go_on_in(self, folder: Path) -> None:
+        """Take over the state of a run's newest checkpoint, if it has one; the first rank reads it."""
+        found = False
+        if self.comm.rank == 0:
+            checkpoint = newest_checkpoint(folder / CHECKPOINTS)
+            found = checkpoint is not None
+            if checkpoint is not None:
+                self.at.load(checkpoint, self.where, self._about)
+        if self.comm.broadcast_object(found):
+            self.at.share(self.comm)
         self._saved_step = self._taken
 
     def described(self) -> str:
@@ -122,14 +135,15 @@ class Run:
         data = self.prepared
         weights = count_weights(self.at.model)
         held = f", {len(data.validation)} validation" if data.validation is not None else ""
+        ranks = f", {self.comm.size} ranks" if self.comm.size > 1 else ""
         on = f", from epoch {self.at.epoch}, batch {self.at.batch + 1} on" if self._taken else ""
         return (
             f"{len(data.train)} training{held}, {len(data.test)} test examples of {data.features} features "
-            f"in {data.classes} classes; {weights} weights on {self.where}{on}"
+            f"in {data.classes} classes; {weights} weights on {self.where}{ranks}{on}"
         )
 
-    def train(self, folder: Path, progress: Progress, metrics: Metrics) -> Result:
-        """The epochs that are left, then the test."""
+    def train(self, folder: Path, progress: Progress, output: Output) -> Result:
+        """The epochs that are left, then the test; `folder` is only named."""
         at = self.at
         began = time.perf_counter() - at.seconds
         progress.start(self.config.train.epochs, self.steps)
@@ -138,33 +152,33 @@ class Run:
         with StopSignals() as stop:
             while at.epoch <= self.config.train.epochs and not self._stale():
                 try:
-                    self._epoch(folder, progress, stop)
+                    self._epoch(output, progress, stop)
                 except NonFiniteError as error:
-                    metrics.write(epoch=at.epoch, error=str(error))
-                    if at.records and self.config.train.figures:
-                        write_curves(folder, at.records, None)
+                    output.failed(at, str(error))
                     raise
                 at.seconds = time.perf_counter() - began
                 if stop.asked:
-                    saved = self._save(folder)
-                    progress.note(f"stopped at {saved}; portagrad train --resume {folder} goes on from there")
+                    self._save(output)
+                    progress.note(
+                        f"stopped at epoch {at.epoch}, batch {at.batch} of {self.steps}, and saved; "
+                        f"portagrad train --resume {folder} goes on from there"
+                    )
                     stop.leave()
-                record = self._record()
+                record = self._record(output)
                 at.records.append(record)
                 at.next_epoch()
-                metrics.write(**record)
                 progress.epoch(record)
                 if self._due(at_end=True):
-                    self._save(folder)
-            self._save(folder)
-            return self._finish(folder, metrics)
+                    self._save(output)
+            self._save(output)
+            return self._finish(folder, output)
 
     @property
     def _taken(self) -> int:
         """Steps that the run has taken."""
         return (self.at.epoch - 1) * self.steps + self.at.batch
 
-    def _epoch(self, folder: Path, progress: Progress, stop: StopSignals) -> None:
+    def _epoch(self, output: Output, progress: Progress, stop: StopSignals) -> None:
         """The batches of the epoch that are left, or those until a signal asks to stop."""
         key = random.fold_in(self.order_key, self.at.epoch)
         batches = self._batches(key, self.at.batch)
@@ -174,59 +188,77 @@ class Run:
             batches = itertools.chain([self._first], batches)
         while self.at.batch < self.steps and not stop.asked:
             before = self.at.seen
-            losses = self._window(batches, key, folder, stop)
+            losses = self._window(batches, key, output, stop)
             progress.seen(self.at.seen - before, losses[-1])
             progress.advance(len(losses))
             if self.at.batch < self.steps and self._due(at_end=False):
-                self._save(folder)
+                self._save(output)
 
     def _window(
-        self, batches: Iterator[tuple[Any, Any]], key: random.Key, folder: Path, stop: StopSignals
+        self, batches: Iterator[tuple[Any, Any]], key: random.Key, output: Output, stop: StopSignals
     ) -> list[float]:
         """Steps up to the next look at their losses, which are returned."""
         at = self.at
         carried: Any = (at.model, at.optimizer)
         before = copied(carried) if self.config.train.compile else carried
         length = min(_WINDOW, self.config.train.checkpoint_steps or _WINDOW)
-        results, sizes = [], []
+        results: list[tuple[Any, Any]] = []
+        sizes: list[int] = []
         for inputs, labels in itertools.islice(batches, length):
             try:
-                *carried, loss, correct = self.step(carried[0], carried[1], inputs, labels)
+                *carried, loss, score = self.step(carried[0], carried[1], inputs, labels)
             except self._out_of_memory as error:
                 raise self._too_large(labels.shape[0], error) from error
             carried = settled(tuple(carried), self.where)
-            results.append((loss, correct))
-            sizes.append(labels.shape[0])
+            results.append((loss, score))
+            sizes.append(self._size(at.batch + len(sizes)))
+            # A signal may have reached one rank alone; all end after the same batch.
+            stop.asked = self.comm.all_reduce(stop.asked, "max")
             if stop.asked:
                 break
-        losses, hits = (read(list(column)) for column in zip(*results, strict=True))
+        losses, scores = (read(list(column)) for column in zip(*results, strict=True))
         if not np.isfinite(losses).all() or not is_finite(carried[0]):
             at.model, at.optimizer = before
             fault = self._explained(before, key)
-            self._save(folder)
+            self._save(output)
             raise NonFiniteError(fault)
         at.model, at.optimizer = carried
         every: list[float] = losses.tolist()
-        if self.board is not None:
-            self.board.steps(self._taken + 1, every)
-        for loss, correct, size in zip(every, hits.tolist(), sizes, strict=True):
-            at.count(loss, int(correct), size)
+        output.steps(self._taken + 1, every)
+        for loss, score, size in zip(every, scores.tolist(), sizes, strict=True):
+            at.count(loss, float(score), size)
         return every
+
+    def _size(self, batch: int) -> int:
+        """How many examples a batch of an epoch has, on all ranks together."""
+        size = self.config.train.batch_size
+        return min(size, len(self.prepared.train) - batch * size)
 
     def _batches(self, key: random.Key, start: int) -> Iterator[tuple[Any, Any]]:
         return self.feed.batches(key, self.config.train.batch_size, start)
 
     def _too_large(self, size: int, error: BaseException) -> OutOfMemoryError:
-        advice = f"; try train.batch_size = {size // 2}" if size > 1 else ""
+        at_once = min(size, self.config.train.slice_size or size)
+        smaller = f"try train.slice_size = {at_once // 2}, which computes the same step in parts, or "
+        advice = smaller if at_once > 1 else "try "
         return OutOfMemoryError(
-            f"{self.where} has no memory left for a step with a batch of {size}{advice}, "
-            f"or a smaller model.hidden ({' '.join(str(error).split())[:200]})"
+            f"{self.where} has no memory left for {at_once} examples of a batch of {size} at once; "
+            f"{advice}a smaller model.hidden ({' '.join(str(error).split())[:200]})"
         )
 
     def _explained(self, before: tuple[Any, Any], key: random.Key) -> str:
         """One line on the step that made a NaN and its op, found by repeating the steps since `before`."""
-        done, op = first_bad_step(self.eager, before, self._batches(key, self.at.batch))
-        cause = op or "a repeat of the steps was finite, so the device does not compute the same twice"
+
+        def part(params: Any, state: Any, x: Any, y: Any) -> Any:
+            return self._alone(params, state, x, y) if x.shape[0] else ()
+
+        done, op = first_bad_step(self.eager, before, self._batches(key, self.at.batch), part)
+        found = [op for op in self.comm.all_gather_object(op) if op]
+        cause = (
+            found[0]
+            if found
+            else "a repeat of the steps was finite, so the device does not compute the same twice"
+        )
         return (
             f"the loss or a weight is no longer finite at step {self._taken + done + 1} "
             f"(epoch {self.at.epoch}): {cause}; try a lower optimizer.lr, or optimizer.clip_norm"
@@ -239,12 +271,11 @@ class Run:
             return self._taken - self._saved_step >= every
         return at_end and time.monotonic() - self._saved >= _SECONDS
 
-    def _save(self, folder: Path) -> Path:
-        saved = self.at.save(folder / CHECKPOINTS, self.steps, self._about)
+    def _save(self, output: Output) -> None:
+        output.checkpoint(self.at, self.steps, self._about)
         self._saved, self._saved_step = time.monotonic(), self._taken
-        return saved
 
-    def _record(self) -> dict[str, Any]:
+    def _record(self, output: Output) -> dict[str, Any]:
         """The line of an epoch; also keeps its weights if they are the best."""
         at = self.at
         # The epoch's first batch, so that a run that went on in the middle of an epoch tells the same.
@@ -254,14 +285,13 @@ class Run:
             "epoch": at.epoch,
             "step": at.epoch * self.steps,
             "train_loss": at.loss / at.seen,
-            "train_accuracy": at.hits / at.seen,
+            f"train_{self.task.score_name}": at.score / at.seen,
             **self._validated(),
             "learning_rate": float(self.schedule(at.epoch * self.steps - 1)),
             "norms": read_norms(at.model, norms),
             "seconds": round(at.seconds, 3),
         }
-        if self.board is not None:
-            self.board.epoch(record, at.model, gradients)
+        output.epoch(record, at.model, gradients)
         monitor = self.config.train.monitor
         value = record.get(f"validation_{monitor}", record[f"train_{monitor}"])
         value = -value if monitor == "accuracy" else value
@@ -277,29 +307,24 @@ class Run:
     def _validated(self) -> dict[str, float]:
         if self.validation is None:
             return {}
-        loss, probabilities = evaluate(self.at.model, self.validation)
+        loss, probabilities = evaluate(self.at.model, self.validation, self.task, self.comm)
         hits = probabilities.argmax(axis=1) == self.validation.examples.labels
         return {"validation_loss": loss, "validation_accuracy": float(hits.mean())}
 
-    def _finish(self, folder: Path, metrics: Metrics) -> Result:
-        """The test, and the files that only a whole run has."""
+    def _finish(self, folder: Path, output: Output) -> Result:
+        """The test, and what only a whole run has."""
         data, at = self.prepared, self.at
-        model = at.best if self.config.train.restore_best and at.best_epoch else at.model
-        loss, probabilities = evaluate(model, Feed(data.test, self.where))
+        dtype = getattr(self.where.backend.xp, self.config.train.inputs_dtype)
+        best = weights_as(dtype, at.best)
+        model = best if self.config.train.restore_best and at.best_epoch else weights_as(dtype, at.model)
+        loss, probabilities = evaluate(model, self.test, self.task, self.comm)
         matrix = confusion_matrix(data.test.labels, probabilities.argmax(axis=1), data.classes)
         test = {"test_loss": loss, "test_accuracy": float(np.trace(matrix) / len(data.test))}
-        metrics.write(**test)
-        if self.board is not None:
-            self.board.finish(test, len(at.records))
-        save_model(folder / "model.safetensors", self._trained(model))
+        models = {"model": self._trained(model)}
         if self.validation is not None:
-            save_model(folder / "best.safetensors", self._trained(at.best))
-        write_confusion(folder, matrix, data.names)
-        if self.config.train.figures:
-            draw_confusion(folder, matrix, data.names)
-            write_curves(folder, at.records, test)
+            models["best"] = self._trained(best)
         summary = self._summary(test, classification(data.test.labels.astype(np.int64), probabilities))
-        write_text(folder / "summary.json", json_line(summary, indent=2) + "\n")
+        output.finished(at.records, test, models, matrix, summary)
         return Result(folder, model, test["test_loss"], test["test_accuracy"], matrix, summary)
 
     def _trained(self, model: Any) -> TrainedModel:
@@ -309,7 +334,7 @@ class Run:
             sizes=(data.features, *config.model.hidden, data.classes),
             activation=config.model.activation,
             dropout=config.model.dropout,
-            dtype=config.train.dtype,
+            dtype=config.train.inputs_dtype,
             classes=data.names,
         )
         return TrainedModel(described, model, data.standardization)
@@ -333,6 +358,7 @@ class Run:
             "steps": len(records) * self.steps,
             "seed": self.config.seed,
             "device": str(self.where),
+            "ranks": self.comm.size,
             "seconds": round(self.at.seconds, 3),
             "versions": {
                 "portagrad": portagrad.__version__,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portagrad.device import Device
+from portagrad.distributed import Communicator
 from portagrad.errors import CheckpointError
 from portagrad.train.checkpoint import Checkpoint, write_checkpoint
 
@@ -23,8 +24,8 @@ class State:
         The weights; the optimizer's state and the key for dropout.
     epoch, batch : int
         The epoch that is under way, from 1, and how many of its batches are done.
-    loss, hits, seen : float, int, int
-        Sums over these batches: of the losses by example, of the examples classified rightly, of all.
+    loss, score, seen : float, float, int
+        Sums over these batches: of the losses and the scores by example, and of the examples.
     records : list of dict
         The lines of ``metrics.jsonl`` so far, an epoch each.
     best : pytree
@@ -41,23 +42,23 @@ class State:
     epoch: int = 1
     batch: int = 0
     loss: float = 0.0
-    hits: int = 0
+    score: float = 0.0
     seen: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_value: float = math.inf
     seconds: float = 0.0
 
-    def count(self, loss: float, hits: int, examples: int) -> None:
+    def count(self, loss: float, score: float, examples: int) -> None:
         """Add a batch; one at a time, so that the sums do not depend on where a run was stopped."""
         self.loss += loss * examples
-        self.hits += hits
+        self.score += score
         self.seen += examples
         self.batch += 1
 
     def next_epoch(self) -> None:
         """Begin the next epoch."""
-        self.epoch, self.batch, self.loss, self.hits, self.seen = self.epoch + 1, 0, 0.0, 0, 0
+        self.epoch, self.batch, self.loss, self.score, self.seen = self.epoch + 1, 0, 0.0, 0.0, 0
 
     def save(self, folder: Path, steps: int, about: Mapping[str, Any]) -> Path:
         """Write a checkpoint; an epoch has so many `steps`, and `about` says what the run is of."""
@@ -94,7 +95,15 @@ class State:
             or (self.batch > 0) != (self.seen > 0)
         ):
             raise CheckpointError(f"{checkpoint.path}: its epoch, batch and records contradict each other")
-        tree = checkpoint.restore(self._tree(), where)
+        self._take(checkpoint.restore(self._tree(), where))
+
+    def share(self, comm: Communicator) -> None:
+        """Give the first rank's state to all."""
+        for name, value in comm.broadcast_object({name: getattr(self, name) for name in _FACTS}).items():
+            setattr(self, name, value)
+        self._take(comm.broadcast(self._tree()))
+
+    def _take(self, tree: Mapping[str, Any]) -> None:
         self.model, self.optimizer, self.best = tree["model"], tree["optimizer"], tree["best"]
 
     def _tree(self) -> dict[str, Any]:
@@ -114,7 +123,7 @@ def _is_record(record: Any, epoch: int) -> bool:
 
 
 _FACTS: dict[str, type] = {
-    **dict.fromkeys(("epoch", "batch", "hits", "seen", "best_epoch"), int),
-    **dict.fromkeys(("loss", "best_value", "seconds"), float),
+    **dict.fromkeys(("epoch", "batch", "seen", "best_epoch"), int),
+    **dict.fromkeys(("loss", "score", "best_value", "seconds"), float),
     "records": list,
 }

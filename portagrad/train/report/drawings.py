@@ -14,9 +14,11 @@ from portagrad import random
 from portagrad.compile.drawing import svg
 from portagrad.device import device
 from portagrad.train.config import Config
-from portagrad.train.model import loss, make_model
+from portagrad.train.model import make_model
 from portagrad.train.report.record import RunRecord, number
 from portagrad.train.schema import Fault, build
+from portagrad.train.step import loss_of, outputs_of
+from portagrad.train.task import Classification
 from portagrad.transforms.gradient import value_and_grad
 from portagrad.transforms.graph import graph
 
@@ -51,15 +53,15 @@ def drawings(run: RunRecord) -> list[Drawing]:
         return [Drawing("Forward", "", note=f"not drawn: a network of {weights:,} weights")]
     cpu = device("cpu")
     model = make_model(config, features, outputs, random.key(0), cpu)
-    x = np.zeros((config.train.batch_size, features), dtype=config.train.dtype)
+    x = np.zeros((config.train.batch_size, features), dtype=config.train.inputs_dtype)
     labels = np.zeros(config.train.batch_size, dtype=np.int32)
 
     def forward(model: Any, x: Any) -> Any:
-        return model(x)
+        return outputs_of(model, x)
 
     made = [_drawing("Forward pass", graph(forward, model, x).improved())]
     if run.predictions is None:
-        step = graph(value_and_grad(loss), model, x, labels).improved()
+        step = graph(value_and_grad(loss_of(Classification(("",) * outputs))), model, x, labels).improved()
         made.append(_drawing("Training step: the loss and its gradient", step))
     return made
 

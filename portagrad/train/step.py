@@ -1,0 +1,163 @@
+"""The step of training: whole, or as the sum of slices of its batch that are computed one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from portagrad import optim, random
+from portagrad.compile.compiled import compile
+from portagrad.distributed import Communicator
+from portagrad.namespace import creation, function
+from portagrad.train.task import Task
+from portagrad.transforms.gradient import value_and_grad
+from portagrad.transforms.tree import tree_map
+
+_add, _astype, _sum = map(function, ("add", "astype", "sum"))
+_full_like, _zeros_like = creation("full_like"), creation("zeros_like")
+
+
+Sums = tuple[tuple[Any, tuple[Any, Any]], Any]
+"""``(loss, (weight, score)), gradients``, each summed over examples"""
+
+
+def outputs_of(model: Any, x: Any, *, key: random.Key | None = None) -> Any:
+    """A model on inputs, computed in the inputs' dtype.
+
+    The weights may have another one, in which they are kept and updated (Micikevicius et al., 2018, "Mixed
+    precision training", section 3.1); their gradients then have it too.
+    """
+    return weights_as(x.dtype, model)(x, key=key)
+
+
+def weights_as(dtype: Any, model: Any) -> Any:
+    """A model with its weights in this dtype."""
+    return tree_map(lambda w: w if w.dtype == dtype else _astype(w, dtype), model)
+
+
+def loss_of(task: Task) -> Callable[[Any, Any, Any], Any]:
+    """``loss(model, x, y)``: the mean over a batch, without dropout."""
+
+    def loss(model: Any, x: Any, y: Any) -> Any:
+        return task.loss(outputs_of(model, x), y)
+
+    return loss
+
+
+class Step:
+    """One step of training, as a function of everything that changes.
+
+    ``step(params, state, x, y) -> params, state, loss, score``: the state is the optimizer's and the key for
+    dropout; the loss is the batch's mean and the score its sum, both scalars on the device.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    task : Task
+    dropout : float
+    slice_size : int, optional
+        How many examples are computed at a time, for a batch whose activations would not fit into memory: the
+        gradients of its slices are added up, and the step is the same to rounding. By default all.
+    compiled : bool
+        Whether it runs as compiled plans, which overwrite `params` and `state`.
+    comm : Communicator, optional
+        The ranks among which every batch is divided: each is called with its own rows, some with none, and
+        the gradients of all are added up. Loss and score are those of the whole batch on every rank.
+    """
+
+    def __init__(
+        self,
+        optimizer: optim.Optimizer,
+        task: Task,
+        *,
+        dropout: float = 0.0,
+        slice_size: int | None = None,
+        compiled: bool = False,
+        comm: Communicator | None = None,
+    ) -> None:
+        def made(f: Callable[..., Any], *donate: int) -> Callable[..., Any]:
+            return compile(f, donate=donate) if compiled else f
+
+        def objective(model: Any, x: Any, y: Any, key: random.Key | None) -> tuple[Any, Any]:
+            outputs = outputs_of(model, x, key=key)
+            return task.loss(outputs, y), outputs
+
+        mean_slope = value_and_grad(objective, has_aux=True)
+
+        def total(model: Any, x: Any, y: Any, key: random.Key | None) -> tuple[Any, Any]:
+            loss, outputs = objective(model, x, y, key)
+            weight = task.weight(y)
+            weight = _full_like(loss, weight) if isinstance(weight, int) else _astype(weight, loss.dtype)
+            return loss * weight, (weight, _astype(task.score(outputs, y), loss.dtype))
+
+        slope = value_and_grad(total, has_aux=True)
+
+        def update(params: Any, own: Any, grads: Any) -> tuple[Any, Any]:
+            updates, own = optimizer.update(grads, own, params)
+            return optim.apply_updates(params, updates), own
+
+        def whole(params: Any, state: Any, x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+            own, key, mine = self._drawn(state)
+            (loss, outputs), grads = mean_slope(params, x, y, mine)
+            params, own = update(params, own, grads)
+            return params, (own, key), loss, task.score(outputs, y)
+
+        def finish(params: Any, own: Any, sums: Sums) -> tuple[Any, ...]:
+            (loss, (weight, score)), _ = sums
+            return *update(params, own, _mean(sums)), loss / weight, score
+
+        self._dropout, self._slice = bool(dropout), slice_size
+        self._comm = comm or Communicator()
+        self._whole = made(whole, 0, 1)
+        self._sums = made(slope)
+        self._added = made(lambda a, b: tree_map(_add, a, b), 0)
+        self._finish = made(finish, 0, 1)
+        self._mean = made(_mean)
+
+    def __call__(self, params: Any, state: Any, x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+        if self._comm.size == 1 and (self._slice is None or x.shape[0] <= self._slice):
+            done: tuple[Any, Any, Any, Any] = self._whole(params, state, x, y)
+            return done
+        own, key, mine = self._drawn(state)
+        params, own, loss, score = self._finish(params, own, self._summed(params, x, y, mine))
+        return params, (own, key), loss, score
+
+    def gradient(self, params: Any, x: Any, y: Any) -> Any:
+        """The gradient of a batch's loss without dropout, for which no random number is used up."""
+        return self._mean(self._summed(params, x, y, None))
+
+    def _drawn(self, state: Any) -> tuple[Any, random.Key, random.Key | None]:
+        """The optimizer's state, the key for the next step, and the one for this step's dropout."""
+        own, key = state
+        if not self._dropout:
+            return own, key, None
+        key, mine = random.split(key)
+        return own, key, random.fold_in(mine, self._comm.rank) if self._comm.size > 1 else mine
+
+    def _summed(self, params: Any, x: Any, y: Any, key: random.Key | None) -> Sums:
+        rows = x.shape[0]
+        size = self._slice or max(rows, 1)
+        sums: Sums | None = None
+        for number, low in enumerate(range(0, rows, size)):
+            part = slice(low, min(low + size, rows))
+            given = (x[part, ...], y[part, ...]) if size < rows else (x, y)
+            mine = random.fold_in(key, number) if key is not None else None
+            more = self._sums(params, *given, mine)
+            sums = more if sums is None else self._added(sums, more)
+        if sums is None:
+            sums = _nothing(params, x)
+        if self._comm.size > 1:
+            sums = self._comm.all_reduce(sums)
+        return sums
+
+
+def _nothing(params: Any, x: Any) -> Sums:
+    """The sums over no example."""
+    zero = _sum(x)
+    return (zero, (zero, zero)), tree_map(_zeros_like, params)
+
+
+def _mean(sums: Sums) -> Any:
+    """The gradient of the mean loss."""
+    (_, (weight, _)), grads = sums
+    return tree_map(lambda g: g / _astype(weight, g.dtype), grads)
