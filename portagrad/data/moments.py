@@ -9,6 +9,9 @@ import numpy as np
 
 from portagrad.data.dataset import Array, row_blocks
 
+# A feature that deviates by no more, relative to its size, is constant: rounding leaves it about eps.
+_ROUNDING = 1e-12
+
 
 class Moments:
     """Count, mean and sum of squared deviations of each feature, added to block by block.
@@ -45,6 +48,13 @@ class Moments:
             self.mean = self.mean + delta * (count / total)
             self.count = total
 
+    @property
+    def constant(self) -> Array:
+        """Which features do not vary."""
+        deviation = np.sqrt(self.squares / self.count)
+        constant: Array = deviation <= _ROUNDING * np.maximum(np.abs(self.mean), 1.0)
+        return constant
+
     def standardization(self, by: str = "features") -> Standardization:
         """Shift and scale, `by` as for `Standardization.fit`."""
         mean, squares = self.mean, self.squares / self.count
@@ -54,8 +64,7 @@ class Moments:
             squares = np.full(mean.shape, (squares + (mean - mean.mean()) ** 2).mean())
             mean = np.full(mean.shape, mean.mean())
         deviation = np.sqrt(squares)
-        # Rounding gives a constant feature a deviation of about eps times its size, never exactly 0.
-        constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1.0)
+        constant = deviation <= _ROUNDING * np.maximum(np.abs(mean), 1.0)
         return Standardization(mean, np.where(constant, 1.0, deviation))
 
 

@@ -315,6 +315,25 @@ class Communicator:
         """Return when all ranks have called it."""
         self._link.agree(("barrier",))
 
+    def failed(self, error: BaseException) -> bool:
+        """Tell the other ranks that this one cannot go on; they are told by whatever they do next together.
+
+        Parameters
+        ----------
+        error : Exception
+
+        Returns
+        -------
+        bool
+            Whether this is the first of the ranks that say the same, and so the one to tell the user.
+
+        Examples
+        --------
+        >>> Communicator().failed(ValueError("no such file"))
+        True
+        """
+        return self._link.failed(error)
+
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
         """Within it an exception that nobody catches ends the whole job, with the rank and the error's line.

@@ -15,7 +15,7 @@ from portagrad.backend import BY_TYPE, Backend
 from portagrad.kernel import raw_namespace
 from portagrad.tensor import CONSTANT, Tensor, bare, hold
 from portagrad.trace import Traced
-from portagrad.transforms.tree import unflatten
+from portagrad.transforms.tree import Varying, unflatten
 
 Array = np.ndarray[Any, Any]
 
@@ -32,7 +32,7 @@ WIRE = {
     },
 }
 """What travels for an array of each dtype."""
-NUMBERS = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
+NUMBERS = {bool: "bool", int: "int64", Varying: "int64", float: "float64", complex: "complex128"}
 """Python's numbers by what they travel as."""
 
 

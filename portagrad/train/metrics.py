@@ -8,6 +8,30 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+SCORES = {"classification": "accuracy", "regression": "r2"}
+"""What is measured of every run beside its loss, by its task."""
+MEASURES = {
+    "classification": (
+        *("balanced_accuracy", "f1_macro", "f1_micro", "f1_weighted", "roc_auc", "log_loss", "top_5"),
+    ),
+    "regression": ("mse", "rmse", "mae"),
+}
+"""The single numbers that can be measured besides, by the task."""
+LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "log_loss")
+SHARES = ("accuracy", "balanced_accuracy", "top_5")
+"""Measures that are shares of the examples, said in percent."""
+
+
+def said(value: float | None, name: str = "") -> str:
+    """A measure as people read it.
+
+    Examples
+    --------
+    >>> said(0.98765, "accuracy"), said(0.98765, "loss"), said(None)
+    ('98.77%', '0.9877', '–')
+    """
+    return "–" if value is None else f"{value:.2%}" if name in SHARES else f"{value:.4g}"
+
 
 def confusion_matrix(labels: Array, predictions: Array, classes: int) -> Array:
     """How many examples of each class (row) were taken for each class (column).

@@ -189,10 +189,8 @@ def differentiated(
         inputs = Inputs("grad", trace, args, chosen)
         if kwargs:
             kwargs = tree_map(wrapped, kwargs)
-        try:
+        with trace:
             out = f(*inputs.args, **kwargs)
-        finally:
-            trace.close()
         y, aux = out if has_aux else (out, None)
         node = y.payload if isinstance(y, Tensor) and y.trace is trace else None
         if node is None or node.shape != () or node.kind != 1:
@@ -281,10 +279,8 @@ def vjp(f: Callable[..., Any], *xs: Any, has_aux: bool = False) -> Any:
     """
     trace = reverse_trace()
     inputs = Inputs("vjp", trace, xs, range(len(xs)))
-    try:
+    with trace:
         out = f(*inputs.args)
-    finally:
-        trace.close()
     y, aux = out if has_aux else (out, None)
     leaves, structure = flatten(y)
     outs = [lowered(x, trace) for x in leaves]
