@@ -16,7 +16,7 @@ from benchmarks.case import Bar, Case, Cost, NotHere, Running
 LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
 START = (0.1, 0.2, 0.3)
 OVER_TORCH, OVER_AUTOGRAD = 0.8, 0.25
-LINEAR = 2.0
+LINEAR = 1.3
 """What an op of the longest chain may cost, over one of the shortest, whose nodes fit into a cache."""
 
 

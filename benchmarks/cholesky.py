@@ -59,7 +59,7 @@ def portagrad(device: str, library: str = "", compiled: bool = False) -> Running
     arrays = pg.to_device(problem(), libraries.pg_device(library, device))
 
     def value(*args: Any) -> Any:
-        return likelihood(*args, _Standard, pg.linalg.solve)
+        return likelihood(*args, _Standard, pg.linalg.solve_triangular)
 
     gradient = pg.grad(value, (0, 1, 2))
     run = pg.compile(gradient) if compiled else gradient

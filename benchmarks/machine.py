@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("numpy", "numba", "scipy", "torch", "jax", "autograd", "mygrad", "tinygrad", "optree")
+LIBRARIES = ("numpy", "numba", "mkl", "scipy", "torch", "jax", "autograd", "mygrad", "tinygrad", "optree")
 
 
 def describe(threads: int, device: str) -> dict[str, Any]:

@@ -166,6 +166,51 @@ def test_memory_is_flat_over_a_thousand_steps_without_the_garbage_collector():
         gc.enable()
 
 
+def test_the_collector_leaves_a_graph_that_is_being_recorded_alone():
+    """Full passes walk every node again and again; young garbage is collected as ever."""
+    passes, generations = [], []
+
+    def count(phase, info):
+        if phase == "start":
+            passes.append(info["generation"])
+
+    def f(x):
+        generations.append(gc.get_threshold())
+        for _ in range(20_000):
+            x = x + 1.0
+        return pg.sum(x)
+
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 1)
+    gc.collect()
+    gc.callbacks.append(count)
+    try:
+        pg.grad(lambda x: pg.grad(f)(x)[0] * f(x))(x)
+        assert gc.get_threshold() == (700, 10, 1)  # once again, after two functions in one
+    finally:
+        gc.callbacks.remove(count)
+        gc.set_threshold(*before)
+    assert set(generations) == {(700, 10, 1000)}
+    assert 1 in passes and 2 not in passes
+
+
+def test_whoever_sets_the_collector_while_a_function_is_recorded_has_the_last_word():
+    def f(x):
+        gc.set_threshold(1234, 10, 10)
+        raise ZeroDivisionError
+
+    before = gc.get_threshold()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            pg.grad(f)(x)
+        assert gc.get_threshold() == (1234, 10, 10)
+    finally:
+        gc.set_threshold(*before)
+    with pytest.raises(ZeroDivisionError):
+        pg.vjp(lambda x: 1 / 0, x)
+    assert gc.get_threshold() == before
+
+
 def test_what_was_saved_is_freed_as_the_sweep_passes():
     saved, alive = [], []
 

@@ -61,6 +61,8 @@ MAY_IMPORT = {"mpi4py": ("distributed",)}
 ADAPTER_MAY = ("portagrad.backend", "portagrad.errors")
 ADAPTER_LATE = {"portagrad_numpy": {"numba", "scipy"}, "portagrad_dask": {"scipy"}}
 """Optional companions of a library, imported inside the functions that use them."""
+LATE_FILES = {"portagrad_numpy.native": {"numba", "llvmlite"}}
+"""Files that need a companion from their first line on, imported inside functions themselves."""
 
 CORE = (
     *("op.py", "trace.py", "tensor.py"),
@@ -211,8 +213,12 @@ def test_an_adapter_knows_only_the_backend_record_and_its_own_library() -> None:
         others = {*LIBRARIES} - {library}
         for imported, inside, line in imports(path):
             root, *rest = imported.split(".")
-            late = inside and root in ADAPTER_LATE.get(package, ())
+            late = root in LATE_FILES.get(module(path), ()) or (
+                inside and root in ADAPTER_LATE.get(package, ())
+            )
             allowed = late or imported in ADAPTER_MAY or root in its or root in sys.stdlib_module_names
+            if imported in LATE_FILES and not inside:
+                wrong.append(f"{name(path)}:{line}: imports {imported} outside a function")
             if not allowed and (root != "array_api_compat" or others & set(rest)):
                 wrong.append(f"{name(path)}:{line}: imports {imported}")
     assert not wrong, "\n".join(wrong)

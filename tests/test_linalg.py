@@ -47,6 +47,25 @@ def test_determinants_of_singular_matrices_have_their_cofactors_as_gradient(rank
     np.testing.assert_allclose(host(pg.grad(linalg.det)(array(x))), expected, atol=1e-14)
 
 
+@pytest.mark.parametrize("upper", [False, True])
+def test_a_triangular_solution_reads_one_triangle_and_has_its_derivative_there(upper, array):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((2, 9, 9)) + 9 * np.eye(9)
+    right = rng.standard_normal((9, 3))
+    triangle = np.triu(a) if upper else np.tril(a)
+    beyond = np.where(triangle == 0, np.nan, a)
+
+    def f(a, right):
+        return pg.sum(linalg.solve_triangular(a, right, upper=upper) ** 2)
+
+    solution = linalg.solve_triangular(array(beyond), array(right), upper=upper)
+    np.testing.assert_allclose(host(solution), np.linalg.solve(triangle, right), rtol=1e-12)
+    found = pg.grad(f, (0, 1))(array(a), array(right))
+    expected = pg.grad(lambda a, right: pg.sum(linalg.solve(a, right) ** 2), (0, 1))(triangle, right)
+    np.testing.assert_allclose(host(found[0]), np.where(triangle == 0, 0.0, expected[0]), atol=1e-12)
+    np.testing.assert_allclose(host(found[1]), expected[1], atol=1e-12)
+
+
 def test_determinants_have_a_second_derivative_where_singular_values_are_equal(array):
     hessian = host(pg.hessian(linalg.det)(array(np.eye(2))))
     expected = [[0, 0, 0, 1], [0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0]]

@@ -19,6 +19,7 @@ WITHOUT = {
     *("index_add", "index_put", "indexed", "put", "scatter", "untake", "untake_along_axis"),
     *(f"linalg.{name}" for name in ("adjugate", "cholesky", "eig", "eigh", "eigvals", "eigvalsh", "inv")),
     *(f"linalg.{name}" for name in ("matrix_rank", "pinv", "qr", "slogdet", "solve", "svd", "svdvals")),
+    "linalg.solve_triangular",
     *("cumulative_prod", "nextafter", "searchsorted"),
 }
 """Ops that ONNX has no counterpart of."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 
 from portagrad_jax import special
 
@@ -38,11 +39,22 @@ def index_put(x: Any, value: Any, *, key: Any) -> Any:
     return x.at[key].set(jnp.asarray(value, dtype=x.dtype))
 
 
+def solve_triangular(x1: Any, x2: Any, *, upper: bool = False) -> Any:
+    """JAX's own broadcasts nothing and promotes nothing."""
+    dtype = jnp.result_type(x1, x2)
+    b = x2[:, None] if x2.ndim == 1 else x2
+    stack = jnp.broadcast_shapes(x1.shape[:-2], b.shape[:-2])
+    x1, b = (jnp.broadcast_to(x, (*stack, *x.shape[-2:])).astype(dtype) for x in (x1, b))
+    x = lax.linalg.triangular_solve(x1, b, left_side=True, lower=not upper)
+    return x[..., 0] if x2.ndim == 1 else x
+
+
 kernels: Mapping[str, Callable[..., Any]] = {
     **special.kernels,
     "cumulative_prod": cumulative_prod,
     "index_add": index_add,
     "index_put": index_put,
+    "linalg.solve_triangular": solve_triangular,
     "permute_dims": permute_dims,
     "searchsorted": searchsorted,
 }

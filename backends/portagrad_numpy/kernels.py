@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from portagrad_numpy import special
+from portagrad_numpy import mkl, special
+from portagrad_numpy.triangular import solve_triangular
 
 # NumPy's types for these know a literal `keepdims` only.
 _add: Any = numpy.add
@@ -35,7 +36,7 @@ def _min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 def _matmul(x1: Any, x2: Any) -> Any:
     """Of two matrices by `dot`, which calls BLAS at less expense than `matmul`."""
-    return x1.dot(x2) if x1.ndim == 2 == x2.ndim else numpy.matmul(x1, x2)
+    return mkl.dot(x1, x2) if x1.ndim == 2 == x2.ndim else numpy.matmul(x1, x2)
 
 
 def _matrix_transpose(x: Any) -> Any:
@@ -77,7 +78,7 @@ def _scatter(x: Any, *, key: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _linear(x: Any, w: Any, b: Any = None) -> Any:
-    y = x.dot(w) if x.ndim == 2 == w.ndim else numpy.matmul(x, w)
+    y = mkl.dot(x, w) if x.ndim == 2 == w.ndim else numpy.matmul(x, w)
     if b is None:
         return y
     if isinstance(y, numpy.ndarray) and b.dtype == y.dtype and b.ndim <= y.ndim:
@@ -191,6 +192,7 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "linear": _linear,
     "linalg.eig": _eig,
     "linalg.eigvals": _eigvals,
+    "linalg.solve_triangular": solve_triangular,
     "matmul": _matmul,
     "matrix_transpose": _matrix_transpose,
     "max": _max,

@@ -93,6 +93,14 @@ def unique_all(x: torch.Tensor, /) -> UniqueAllResult:
     return UniqueAllResult(values, first, inverse, counts)
 
 
+def solve_triangular(x1: torch.Tensor, x2: torch.Tensor, *, upper: bool = False) -> torch.Tensor:
+    """torch's own takes matrices only, and of one dtype."""
+    dtype = torch.result_type(x1, x2)
+    b = x2[:, None] if x2.ndim == 1 else x2
+    x: torch.Tensor = torch.linalg.solve_triangular(x1.to(dtype), b.to(dtype), upper=upper)
+    return x[..., 0] if x2.ndim == 1 else x
+
+
 kernels: Mapping[str, Callable[..., Any]] = {
     **special.kernels,
     "can_cast": can_cast,
@@ -101,6 +109,7 @@ kernels: Mapping[str, Callable[..., Any]] = {
     "getitem": getitem,
     "index_add": index_add,
     "index_put": index_put,
+    "linalg.solve_triangular": solve_triangular,
     "prod": prod,
     "std": std,
     "sum": sum,

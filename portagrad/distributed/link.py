@@ -52,7 +52,7 @@ class Link:
             text = f"{what}: MPI failed on rank {self.rank} of {self.size}: {error}"
             raise DistributedError(text) from error
 
-    def agree(self, lines: Sequence[str], fingerprint: int = 0, failure: Exception | None = None) -> None:
+    def agree(self, lines: Sequence[str], fingerprint: int = 0, failure: BaseException | None = None) -> None:
         """Return when all ranks have called this with the same lines.
 
         Parameters
@@ -61,7 +61,7 @@ class Link:
             What the ranks must have in common, the operation first.
         fingerprint : int
             `digest` of them, if known.
-        failure : Exception, optional
+        failure : BaseException, optional
             What keeps this rank from it, raised again when the others have been told.
 
         Raises

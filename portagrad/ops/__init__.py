@@ -25,6 +25,7 @@ from portagrad.ops import (
     special,
     spectra,
     statistical,
+    triangular,
     utility,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "special",
     "spectra",
     "statistical",
+    "triangular",
     "utility",
 ]
 

@@ -71,15 +71,15 @@ def cholesky_vjp(g: Any, y: Any, upper: bool, xp: Any) -> Any:
     """
     lower, g = (adjoint(y, xp), adjoint(g, xp)) if upper else (y, g)
     back = adjoint(lower, xp)
-    left = xp.linalg.solve(back, halved(xp.matmul(back, g), False, xp))
-    return hermitian(xp.linalg.solve(back, adjoint(left, xp)), xp)
+    left = xp.linalg.solve_triangular(back, halved(xp.matmul(back, g), False, xp), upper=True)
+    return hermitian(xp.linalg.solve_triangular(back, adjoint(left, xp), upper=True), xp)
 
 
 def cholesky_jvp(t: Any, y: Any, upper: bool, xp: Any) -> Any:
     """dL = L P, P being tril(L^-1 dA L^-H) with its diagonal halved. Murray (2016), section 3."""
     lower = adjoint(y, xp) if upper else y
-    left = xp.linalg.solve(lower, hermitian(t, xp))
-    inner = xp.linalg.solve(lower, adjoint(left, xp))
+    left = xp.linalg.solve_triangular(lower, hermitian(t, xp))
+    inner = xp.linalg.solve_triangular(lower, adjoint(left, xp))
     moved = xp.matmul(lower, halved(inner, False, xp))
     return adjoint(moved, xp) if upper else moved
 
@@ -120,7 +120,7 @@ def qr_vjp(g: Any, x: Any, Q: Any, R: Any, xp: Any) -> Any:
     inner = xp.matmul(gr[..., :k], adjoint(r, xp)) - xp.matmul(adjoint(q, xp), gq)
     half = halved(inner, True, xp)
     left = gq + xp.matmul(q, half + adjoint(half, xp))
-    out = adjoint(xp.linalg.solve(r, adjoint(left, xp)), xp)
+    out = adjoint(xp.linalg.solve_triangular(r, adjoint(left, xp), upper=True), xp)
     return xp.concat([out, xp.matmul(q, gr[..., k:])], axis=-1) if wide else out
 
 
@@ -129,7 +129,7 @@ def qr_jvp(t: Any, x: Any, Q: Any, R: Any, xp: Any) -> tuple[Any, Any]:
     k = min(x.shape[-2:])
     q, r = Q[..., :k], R[..., :k, :k]
     qh = adjoint(q, xp)
-    right = adjoint(xp.linalg.solve(adjoint(r, xp), adjoint(t[..., :k], xp)), xp)
+    right = adjoint(xp.linalg.solve_triangular(adjoint(r, xp), adjoint(t[..., :k], xp)), xp)
     moved = xp.matmul(qh, right)
     half = halved(moved + adjoint(moved, xp), True, xp)
     dq, dr = right - xp.matmul(q, half), xp.matmul(half, r)

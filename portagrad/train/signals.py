@@ -44,8 +44,8 @@ class StopSignals:
         self._noted = number
 
     def look(self, comm: Communicator) -> bool:
-        """Whether there was a signal; it may have reached one rank alone, and all find it in the same call."""
-        self.found = comm.all_reduce(self._noted, "max")
+        """Whether there was a signal: where it has reached one rank alone, all find it in the same call."""
+        self.found = comm.all_reduce(self._noted, "max") if comm.size > 1 else self._noted
         return bool(self.found)
 
     def leave(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,7 +15,8 @@ from portagrad.op import Abstract, Op, define
 from portagrad.recipe import recipe
 from portagrad.tensor import CONSTANT, Tensor, constants, describe
 from portagrad.trace import Trace, Traced, kernel_for, new_level
-from portagrad.transforms.reverse import PICK, Node
+from portagrad.transforms.collection import PATIENCE
+from portagrad.transforms.reverse import PICK, Node, indices
 
 _paused: ContextVar[int] = ContextVar("paused", default=-1)
 _pauses: list[None] = []  # one for each `no_grad` entered and not left, in any thread: cheap to test
@@ -49,18 +50,130 @@ def paused(trace: Trace) -> bool:
     return bool(_pauses) and trace.level <= _paused.get()
 
 
+def refuse_without_rule(op: Op, args: Any, y: Any, trace: Trace) -> None:
+    """A gradient is never dropped silently: a floating result of an op without a rule is an error."""
+    for i, a in enumerate(args):
+        if isinstance(a, Traced) and a.trace is trace:
+            rule = op.pulls[0 if op.starred else i]
+            parts = y if isinstance(y, tuple) else (y,)
+            if rule is None and any(KIND[part.dtype] for part in parts):
+                raise NonDifferentiableError(
+                    f"{op.name}: has no derivative with respect to argument {i + 1} ({describe(a)}); "
+                    f"pass pg.stop_gradient(x) if none is wanted"
+                )
+
+
+def leaked(op: Op, trace: Trace) -> str:
+    """The message for a tensor used after its transform has ended."""
+    return (
+        f"{op.name}: an argument belongs to a {type(trace).__name__} that has ended; it was kept from inside "
+        f"a differentiated function, in a global or an attribute. Return it from the function instead "
+        f"(has_aux=True), or keep pg.stop_gradient(x)"
+    )
+
+
+# How a reverse trace processes an op. It is the hot path of eager mode, and loops over one, two or three
+# arguments would take a good part of its time: so it is written out for up to four, from this one text.
+# `new` makes an object without the call of a constructor that is written in Python.
+_PROCESS = """
+    parents = []
+    active = complex_ = 0
+    {unwrapping}
+    if not self.open:
+        raise LeakedTraceError(leaked(op, self))
+    kernel = op.kernels.get(({types})) or kernel_for(op, ({arguments}))
+    byproduct = None
+    if kernel.record is not None:
+        y, byproduct = kernel.record({arguments} **params)
+    elif params:
+        y = kernel.run({arguments} **params)
+    else:
+        y = kernel.run({arguments})
+    if pauses and paused(self):
+        return constants(op, y)
+    live = active & op.live
+    if live != active:
+        if not live or op.several:
+            return self.without_rule(op, args, y)
+        parents = [a.payload for i, a in enumerate(args) if live >> i & 1]
+    if op.several:
+        return self.several(op, ({arguments}), params, y, live, parents, complex_ > 1)
+    dtype = y.dtype
+    kind = kernel.kinds[dtype]
+    if not kind:
+        return constants(op, y)
+    key = (self.mode, live, (complex_ | kind) > 1)
+    made = op.recipes.get(key) or recipe(op, *key)
+    node = new(Node)
+    node.recipe, node.parents, node.params = made, parents, params
+    node.saved = made.save(({arguments}), y, parents, byproduct)
+    node.xp = y.__array_namespace__() if kernel.traced else None
+    node.shape, node.dtype, node.kind = y.shape, dtype, kind
+    node.index = next(indices)
+    tensor = new(Tensor)
+    tensor.trace, tensor.value, tensor.payload = self, y, node
+    return tensor
+"""
+_UNWRAPPING = """
+    if isinstance({a}, Traced):
+        trace = {a}.trace
+        if trace is self:
+            node = {a}.payload
+            parents.append(node)
+            active |= {bit}
+            complex_ |= node.kind
+            {a} = {a}.value
+        elif trace is CONSTANT:
+            {a} = {a}.value
+"""
+_CALLED = (LeakedTraceError, Node, Tensor, Traced, constants, kernel_for, leaked, paused, recipe)
+_NAMES = {"CONSTANT": CONSTANT, "indices": indices, "new": object.__new__, "pauses": _pauses}
+
+
+def _written_out(count: int) -> str:
+    """The text for `count` arguments, or for any number if that is 0."""
+    names = [f"a{i}" for i in range(count)]
+    given = "".join(f"{a}, " for a in names)
+    if count:
+        unwrapping = "".join(_UNWRAPPING.format(a=a, bit=1 << i) for i, a in enumerate(names)).strip()
+    else:
+        one = textwrap.indent(_UNWRAPPING.format(a="a", bit="1 << i").rstrip(), "    ")
+        unwrapping = f"for i, a in enumerate(args):{one}\n        values[i] = a"
+    text = _PROCESS.format(
+        arguments=given if count else "*values, ",
+        types="".join(f"type({a}), " for a in names) if count else "*map(type, values), ",
+        unwrapping=unwrapping,
+    )
+    first = f"    ({given}) = args" if count else "    values = [*args]"
+    return first + text
+
+
+def _process() -> Callable[..., Any]:
+    """`ReverseTrace.process`: the text for each number of arguments, the commonest first."""
+    lines = ["def process(self, op, args, params):", "    count = len(args)"]
+    for count in (2, 1, 3, 4):
+        lines += [f"    if count == {count}:", textwrap.indent(_written_out(count), "    ")]
+    names = {**_NAMES, **{called.__name__: called for called in _CALLED}}
+    return define("\n".join([*lines, _written_out(0)]), "process", names)
+
+
 class ReverseTrace(Trace):
     """Records, for each op on its values, what the pullback needs."""
 
     __slots__ = ("mode",)
+    process = _process()
 
     def __init__(self, mode: str = "pull") -> None:
         self.level = new_level()
         self.open = True
         self.mode = mode
 
-    def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
-        return (_RECORD.get(len(args)) or _RECORD[0])(self, op, args, params)
+    def __enter__(self) -> None:
+        PATIENCE.begin()
+
+    def __exit__(self, *raised: object) -> None:
+        PATIENCE.end()
+        self.close()
 
     def several(
         self, op: Op, values: Any, params: Any, y: Any, live: int, parents: Any, complex_: bool
@@ -90,108 +203,3 @@ class ReverseTrace(Trace):
         """Results that do not depend on the active arguments, or have no derivative."""
         refuse_without_rule(op, args, y, self)
         return constants(op, y)
-
-
-def refuse_without_rule(op: Op, args: Any, y: Any, trace: Trace) -> None:
-    """A gradient is never dropped silently: a floating result of an op without a rule is an error."""
-    for i, a in enumerate(args):
-        if isinstance(a, Traced) and a.trace is trace:
-            rule = op.pulls[0 if op.starred else i]
-            parts = y if isinstance(y, tuple) else (y,)
-            if rule is None and any(KIND[part.dtype] for part in parts):
-                raise NonDifferentiableError(
-                    f"{op.name}: has no derivative with respect to argument {i + 1} ({describe(a)}); "
-                    f"pass pg.stop_gradient(x) if none is wanted"
-                )
-
-
-def leaked(op: Op, trace: Trace) -> str:
-    """The message for a tensor used after its transform has ended."""
-    return (
-        f"{op.name}: an argument belongs to a {type(trace).__name__} that has ended; it was kept from inside "
-        f"a differentiated function, in a global or an attribute. Return it from the function instead "
-        f"(has_aux=True), or keep pg.stop_gradient(x)"
-    )
-
-
-# How a reverse trace processes an op. It is the hot path of eager mode, and loops over one, two or three
-# arguments would take a good part of its time: so it is written out for up to four, from this one text.
-_RECORD_SOURCE = """
-def record(self, op, args, params):
-    ({arguments}) = args
-    parents = []
-    active = complex_ = 0
-    {unwrapping}
-    if not self.open:
-        raise LeakedTraceError(leaked(op, self))
-    kernel = op.kernels.get(({types})) or kernel_for(op, ({arguments}))
-    byproduct = None
-    if kernel.record is not None:
-        y, byproduct = kernel.record({arguments} **params)
-    elif params:
-        y = kernel.run({arguments} **params)
-    else:
-        y = kernel.run({arguments})
-    if pauses and paused(self):
-        return constants(op, y)
-    live = active & op.live
-    if live != active:
-        if not live or op.several:
-            return self.without_rule(op, args, y)
-        parents = [a.payload for i, a in enumerate(args) if live >> i & 1]
-    if op.several:
-        return self.several(op, ({arguments}), params, y, live, parents, complex_ > 1)
-    dtype = y.dtype
-    kind = kernel.kinds[dtype]
-    if not kind:
-        return constants(op, y)
-    key = (self.mode, live, (complex_ | kind) > 1)
-    made = op.recipes.get(key) or recipe(op, *key)
-    saved = made.save(({arguments}), y, parents, byproduct)
-    xp = y.__array_namespace__() if kernel.traced else None
-    return Tensor(self, y, Node(made, parents, saved, params, xp, y.shape, dtype, kind))
-"""
-_RECORD_NAMES = {
-    "CONSTANT": CONSTANT,
-    "LeakedTraceError": LeakedTraceError,
-    "Node": Node,
-    "Tensor": Tensor,
-    "Traced": Traced,
-    "constants": constants,
-    "kernel_for": kernel_for,
-    "leaked": leaked,
-    "paused": paused,
-    "pauses": _pauses,
-    "recipe": recipe,
-}
-_UNWRAPPING = """
-    if isinstance({a}, Traced):
-        trace = {a}.trace
-        if trace is self:
-            node = {a}.payload
-            parents.append(node)
-            active |= {bit}
-            complex_ |= node.kind
-            {a} = {a}.value
-        elif trace is CONSTANT:
-            {a} = {a}.value
-"""
-
-
-def _record(count: int) -> Callable[..., Any]:
-    """`ReverseTrace.process` for `count` arguments, or for any number if that is 0."""
-    names = [f"a{i}" for i in range(count)]
-    if count:
-        unwrapping = "".join(_UNWRAPPING.format(a=a, bit=1 << i) for i, a in enumerate(names)).strip()
-    else:
-        one = textwrap.indent(_UNWRAPPING.format(a="a", bit="1 << i").rstrip(), "    ")
-        unwrapping = f"for i, a in enumerate(args):{one}\n        values[i] = a"
-    source = _RECORD_SOURCE.format(
-        arguments="".join(f"{a}, " for a in names) if count else "*values, ",
-        types="".join(f"type({a}), " for a in names) if count else "*map(type, values), ",
-        unwrapping=unwrapping,
-    )
-    return define(source, "record", _RECORD_NAMES)
-
-
-_RECORD = {count: _record(count) for count in range(5)}

@@ -16,7 +16,8 @@ from portagrad.recipe import Recipe
 from portagrad.tensor import Tensor, backend_of
 from portagrad.trace import Traced, apply
 
-_indices = itertools.count()
+indices = itertools.count()
+"""What orders nodes: each takes the next."""
 
 
 class Node:
@@ -57,7 +58,7 @@ class Node:
         self.shape = shape
         self.dtype = dtype
         self.kind = kind
-        self.index = next(_indices)
+        self.index = next(indices)
 
 
 def leaf(value: Any) -> Node:

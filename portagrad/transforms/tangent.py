@@ -118,10 +118,8 @@ def linearize(f: Callable[..., Any], *xs: Any) -> Any:
     """
     trace = reverse_trace("push")
     inputs = Inputs("linearize", trace, xs, range(len(xs)))
-    try:
+    with trace:
         y = f(*inputs.args)
-    finally:
-        trace.close()
     leaves, structure = flatten(y)
     ends = [x.payload if isinstance(x, Tensor) and x.trace is trace else None for x in leaves]
     values = [lowered(x, trace) for x in leaves]
