@@ -22,7 +22,7 @@ import numpy as np
 
 import portagrad as pg
 from benchmarks.timing import quartiles
-from portagrad.train import BarProgress, Config, DataConfig, LoopConfig, ModelConfig, OptimizerConfig, fit
+from portagrad.train import BarProgress, Config, DataConfig, LoopConfig, ModelConfig, OptimizerConfig, start
 from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step
 from portagrad.train.task import Classification
 
@@ -94,7 +94,7 @@ def measure(epochs: int, stream: bool, steps: int) -> list[float]:
             output=Path(folder) / "run",
         )
         progress = Interleaved(config, steps)
-        fit(config, progress=progress)
+        start(config, progress=progress)
     return progress.ratios[1:]
 
 

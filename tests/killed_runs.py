@@ -21,12 +21,12 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(sys.argv[2]) / "jax-
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import portagrad  # noqa: F401
-from portagrad.train import fit, load_config, resume
+from portagrad.train import load_config, resume, start
 
 LASTING = ("fsync", "replace", "mkdir", "rmdir", "unlink")
 
 
-def start(folder, run, device, settings, suicide):
+def run_in_child(folder, run, device, settings, suicide):
     """Train or go on, in a child; its exit status."""
     if suicide:
         left = [suicide]
@@ -37,7 +37,7 @@ def start(folder, run, device, settings, suicide):
     else:
         config = load_config(folder / "small.toml", settings, device=device)
         shutil.rmtree(run, ignore_errors=True)  # killed before it had a configuration, it was no run yet
-        fit(dataclasses.replace(config, output=run))
+        start(dataclasses.replace(config, output=run))
 
 
 def fatal(call, left):
@@ -54,7 +54,7 @@ def child(*args):
     pid = os.fork()
     if not pid:
         try:
-            start(*args)
+            run_in_child(*args)
         except BaseException:
             import traceback
 

@@ -30,7 +30,7 @@ from portagrad.data import (
 )
 from portagrad.data import source as source_module
 from portagrad.errors import DataError
-from portagrad.train import Config, DataConfig, LoopConfig, fit, resume
+from portagrad.train import Config, DataConfig, LoopConfig, resume, start
 from portagrad.train.prepare import prepare
 from portagrad.train.weights import named_leaves
 
@@ -101,8 +101,8 @@ def test_a_stream_starts_at_any_batch_without_reading_what_came_before():
     read_blocks = []
     block = source.block
     source.block = lambda number: read_blocks.append(number) or block(number)
-    for start in range(len(whole) + 1):
-        assert listed(stream(source, KEY, 8, start=start, window_bytes=2 * 7 * 16)) == whole[start:]
+    for first in range(len(whole) + 1):
+        assert listed(stream(source, KEY, 8, start=first, window_bytes=2 * 7 * 16)) == whole[first:]
     read_blocks.clear()
     next(stream(source, KEY, 8, start=11, window_bytes=2 * 7 * 16))
     assert len(read_blocks) <= 4  # the two windows that the batch may lie in, of 15 blocks
@@ -148,8 +148,8 @@ def test_moments_merged_block_by_block_are_those_of_the_whole():
     rng = np.random.default_rng(0)
     x = rng.normal(1e6, [1.0, 1e-2, 30.0], (5000, 3))
     moments = Moments()
-    for start, stop in ((0, 1), (1, 2000), (2000, 2007), (2007, 5000)):
-        moments.add(x[start:stop])
+    for low, high in ((0, 1), (1, 2000), (2000, 2007), (2007, 5000)):
+        moments.add(x[low:high])
     for by, axis in (("features", 0), ("whole", None)):
         fitted = moments.standardization(by)
         np.testing.assert_allclose(fitted.mean, np.broadcast_to(x.mean(axis=axis), 3), rtol=1e-13)
@@ -409,10 +409,10 @@ def test_a_run_on_a_stream_learns_and_goes_on_as_if_it_had_never_stopped(tmp_pat
     np.save(tmp_path / "y.npy", digits.labels)
     data = DataConfig(path=tmp_path / "x.npy", labels=str(tmp_path / "y.npy"), stream=True)
     config = Config(data=data, train=LoopConfig(epochs=5), device="numpy")
-    whole = fit(dataclasses.replace(config, output=tmp_path / "whole"))
+    whole = start(dataclasses.replace(config, output=tmp_path / "whole"))
     assert whole.test_accuracy > 0.85
     first = dataclasses.replace(config, train=LoopConfig(epochs=2), output=tmp_path / "parts")
-    parts = resume(fit(first).folder, ["train.epochs=5"])
+    parts = resume(start(first).folder, ["train.epochs=5"])
     for name, weights in named_leaves(whole.model).items():
         np.testing.assert_array_equal(weights, named_leaves(parts.model)[name])
 

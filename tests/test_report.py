@@ -21,8 +21,8 @@ from portagrad.train import (
     LoopConfig,
     ModelConfig,
     OptimizerConfig,
-    fit,
     load_model,
+    start,
 )
 from portagrad.train import output as output_module
 from portagrad.train.report import find_runs, read_run, report_html, write_report
@@ -41,7 +41,7 @@ def runs(tmp_path_factory):
     digits = np.load("examples/data/digits.npz")
     np.savez(folder / "digits.npz", images=digits["images"][:300], labels=digits["labels"][:300])
     for name, rate, board in (("digits-1", 0.01, True), ("digits-2", 0.001, False)):
-        fit(
+        start(
             Config(
                 data=DataConfig(path=folder / "digits.npz"),
                 model=ModelConfig(hidden=(16, 16), dropout=0.1),
@@ -54,7 +54,7 @@ def runs(tmp_path_factory):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 3))
     np.savez(folder / "rents.npz", x=x, y=np.stack([x[:, 0] * 50 + 700, x[:, 1] ** 2], axis=1))
-    fit(
+    start(
         Config(
             data=DataConfig(path=folder / "rents.npz", task="regression", names=("rent", HOSTILE)),
             model=ModelConfig(hidden=(16,), loss="huber"),
@@ -484,7 +484,7 @@ def test_a_run_that_is_stopped_leaves_its_report(runs, tmp_path, monkeypatch):
         output=tmp_path / "run",
     )
     with pytest.raises(KeyboardInterrupt):
-        fit(config)
+        start(config)
     text = (tmp_path / "run" / "report.html").read_text()
     assert read_run(tmp_path / "run").status == "unfinished" and "Stopped before its end" in text
 

@@ -16,7 +16,7 @@ import pytest
 
 import portagrad as pg
 from portagrad.errors import CheckpointError, ConfigError, DataError, OutOfMemoryError
-from portagrad.train import Progress, fit, load_config, load_model, resume
+from portagrad.train import Progress, load_config, load_model, resume, start
 from portagrad.train import checkpoint as checkpoint_module
 from portagrad.train import run as run_module
 from portagrad.train.checkpoint import newest_checkpoint, read_checkpoint
@@ -75,7 +75,7 @@ class StopsAfter(Progress):
 def stopped(config, steps, number=signal.SIGINT):
     """A run that a signal stops; what it raised."""
     with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
-        fit(config, progress=StopsAfter(steps, number))
+        start(config, progress=StopsAfter(steps, number))
     return caught.value
 
 
@@ -114,7 +114,7 @@ def test_a_killed_run_ends_with_the_same_bytes(folder, xp_device, compile):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_batch_and_saves(folder, number):
-    whole = fit(configured(folder, name="whole"))
+    whole = start(configured(folder, name="whole"))
     error = stopped(configured(folder), 5, number)
     if number == signal.SIGTERM:
         assert isinstance(error, SystemExit) and error.code == 143
@@ -156,7 +156,7 @@ def test_the_command_exits_with_130_and_143_and_says_how_to_go_on(folder):
 def test_a_run_in_a_thread_leaves_signals_alone(folder):
     before = signal.getsignal(signal.SIGINT)
     results = []
-    thread = threading.Thread(target=lambda: results.append(fit(configured(folder))))
+    thread = threading.Thread(target=lambda: results.append(start(configured(folder))))
     thread.start()
     thread.join()
     assert len(results) == 1 and signal.getsignal(signal.SIGINT) is before
@@ -168,7 +168,7 @@ def test_a_run_in_a_thread_leaves_signals_alone(folder):
 def test_a_run_moves_between_libraries(folder, xp_device):
     if xp_device.backend.name == "numpy":
         pytest.skip("it begins on NumPy")
-    whole = fit(configured(folder, name="whole"))
+    whole = start(configured(folder, name="whole"))
     stopped(configured(folder), 5)
     found = resume(folder / "run", device=str(xp_device))
     assert found.summary["device"] == str(xp_device)
@@ -177,7 +177,7 @@ def test_a_run_moves_between_libraries(folder, xp_device):
 
 
 def test_a_run_goes_on_for_more_epochs_and_only_with_its_own_settings(folder):
-    fit(configured(folder, "train.epochs=2"))
+    start(configured(folder, "train.epochs=2"))
     assert resume(folder / "run", ["train.epochs=3"]).summary["epochs"] == 3
     assert load_config(folder / "run" / "config.toml").train.epochs == 3
     assert resume(folder / "run").summary["epochs"] == 3  # ended already: written again
@@ -189,7 +189,7 @@ def test_a_run_goes_on_for_more_epochs_and_only_with_its_own_settings(folder):
 
 
 def test_other_data_are_refused_and_missing_data_named(folder):
-    fit(configured(folder, "train.epochs=2"))
+    start(configured(folder, "train.epochs=2"))
     digits = np.load("examples/data/digits.npz")
     np.savez(folder / "small.npz", images=digits["images"][1:81], labels=digits["labels"][1:81])
     with pytest.raises(CheckpointError, match="was made with other data"):
@@ -205,14 +205,14 @@ def test_other_data_are_refused_and_missing_data_named(folder):
 
 def test_a_run_without_improvement_ends_early_and_may_keep_its_best(folder):
     settings = ("train.epochs=30", "train.patience=2", "train.restore_best=true", "train.min_delta=0.5")
-    result = fit(configured(folder, *settings))
+    result = start(configured(folder, *settings))
     best = result.summary["best_epoch"]
     assert result.summary["epochs"] == best + 2 < 30
     for name in ("model.safetensors", "best.safetensors"):
         weights = load_model(result.folder / name, device="cpu").model.layers[0].weight
         assert np.array_equal(weights, result.model.layers[0].weight)
     assert resume(result.folder).summary["epochs"] == best + 2
-    by_accuracy = fit(configured(folder, "train.patience=3", "train.monitor=accuracy", name="other"))
+    by_accuracy = start(configured(folder, "train.patience=3", "train.monitor=accuracy", name="other"))
     records = lines(by_accuracy.folder)[:-1]
     values = [record["validation_accuracy"] for record in records]
     assert by_accuracy.summary["best_epoch"] == values.index(max(values)) + 1
@@ -231,10 +231,10 @@ def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint(folder, monkeypatch)
 
     monkeypatch.setattr(checkpoint_module, "_write", full)
     with pytest.raises(CheckpointError, match=r"step-000000004: cannot be written \(No space left"):
-        fit(configured(folder))
+        start(configured(folder))
     assert [path.name for path in (folder / "run" / "checkpoints").iterdir()] == ["step-000000003"]
     monkeypatch.undo()
-    whole = fit(configured(folder, name="whole"))
+    whole = start(configured(folder, name="whole"))
     assert lines(resume(folder / "run").folder) == lines(whole.folder)
 
 
@@ -248,7 +248,7 @@ def test_the_system_s_own_full_disk_is_one_line(tmp_path):
 
 
 def test_a_damaged_checkpoint_is_told_from_a_whole_one(folder):
-    fit(configured(folder))
+    start(configured(folder))
     (saved,) = (folder / "run" / "checkpoints").iterdir()
     kept = folder / "kept"
     shutil.copytree(saved, kept)
@@ -305,7 +305,7 @@ def test_no_memory_left_names_the_batch_and_a_smaller_one(folder, monkeypatch):
     monkeypatch.setattr(run_module, "make_step", lambda *args, **options: full)
     expected = r"16 examples of a batch of 16 at once; try train.slice_size = 8, .*3.1 GiB"
     with pytest.raises(OutOfMemoryError, match=expected):
-        fit(configured(folder))
+        start(configured(folder))
 
 
 def test_a_checkpoint_s_parts_must_be_those_of_the_configuration(tmp_path):

@@ -9,7 +9,7 @@ import portagrad as pg
 from portagrad import nn, optim, random
 from portagrad.device import transfer
 from portagrad.errors import ConfigError
-from portagrad.train import fit, load_config, load_model
+from portagrad.train import load_config, load_model, start
 from portagrad.train.feed import copied, on_host
 from portagrad.train.step import Step, outputs_of, weights_as
 from portagrad.train.task import Classification
@@ -87,7 +87,7 @@ def test_each_slice_draws_its_own_dropout():
 def test_mixed_precision_computes_in_float32_and_keeps_weights_in_float64(xp_device):
     if "float64" not in xp_device.backend.xp.__array_namespace_info__().dtypes(kind="real floating"):
         with pytest.raises(ConfigError, match=r"^train.dtype: .* has no float64, only"):
-            fit(load_config("examples/digits.toml", ["train.dtype=mixed"], device=str(xp_device)))
+            start(load_config("examples/digits.toml", ["train.dtype=mixed"], device=str(xp_device)))
         return
     model = nn.MLP.init(random.key(3), [5, 6, 3], dtype="float64", device=xp_device)
     x, _ = batch(xp_device)
@@ -117,7 +117,7 @@ def test_small_updates_are_kept_in_mixed_precision_and_lost_without():
 def run_of(tmp_path, name, *settings):
     shared = ["train.epochs=2", "data.validation_fraction=0", "schedule.warmup_epochs=0", "model.dropout=0"]
     settings = [*shared, "train.figures=false", *settings]
-    result = fit(load_config("examples/digits.toml", settings, device="cpu", output=tmp_path / name))
+    result = start(load_config("examples/digits.toml", settings, device="cpu", output=tmp_path / name))
     lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
     return result, [line.get("train_loss", line.get("test_loss")) for line in map(json.loads, lines)]
 

@@ -23,9 +23,9 @@ from portagrad.train import (
     PlainProgress,
     Progress,
     ScheduleConfig,
-    fit,
     load_config,
     load_model,
+    start,
 )
 from portagrad.train import feed as feed_module
 from portagrad.train import run as run_module
@@ -71,7 +71,7 @@ def lines(folder):
 
 def test_the_digits_are_learned_and_the_run_leaves_its_files(tmp_path):
     """The main job: at least 97.5 % of the digits that were held out."""
-    result = fit(load_config(DIGITS, device="cpu", output=tmp_path / "run"))
+    result = start(load_config(DIGITS, device="cpu", output=tmp_path / "run"))
     assert result.test_accuracy >= 0.975
     assert result.summary["seconds"] < 60
     assert sorted(path.name for path in result.folder.iterdir()) == sorted(FILES)
@@ -91,11 +91,11 @@ def test_the_digits_are_learned_and_the_run_leaves_its_files(tmp_path):
 
 
 def test_a_run_is_the_same_on_every_device(small, xp_device, tmp_path):
-    expected = fit(small)
+    expected = start(small)
     where = dataclasses.replace(small, device=str(xp_device), output=tmp_path / "other")
     if xp_device.backend.name == "jax" and not _jax_has_float64():
         where = dataclasses.replace(where, train=dataclasses.replace(where.train, dtype="float32"))
-    found = fit(where)
+    found = start(where)
     assert found.summary["device"] == str(xp_device)
     assert pg.device(found.model.layers[0].weight) == xp_device
     tolerance = 1e-9 if where.train.dtype == "float64" else 1e-4
@@ -112,16 +112,16 @@ def _jax_has_float64():
 
 
 def test_the_saved_configuration_repeats_the_run_bit_by_bit(small, tmp_path, monkeypatch):
-    first = fit(small)
+    first = start(small)
     monkeypatch.chdir(tmp_path)  # its paths hold from anywhere
-    second = fit(load_config(first.folder / "config.toml", output=tmp_path / "again"))
+    second = start(load_config(first.folder / "config.toml", output=tmp_path / "again"))
     for mine, other in zip(lines(first.folder), lines(second.folder), strict=True):
         mine.pop("seconds", None), other.pop("seconds", None)
         assert mine == other
     assert (first.folder / "model.safetensors").read_bytes() == (
         second.folder / "model.safetensors"
     ).read_bytes()
-    assert fit(dataclasses.replace(small, seed=1, output=tmp_path / "c")).test_loss != first.test_loss
+    assert start(dataclasses.replace(small, seed=1, output=tmp_path / "c")).test_loss != first.test_loss
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_every_optimizer_learns(small, name, options):
     config = dataclasses.replace(
         small, optimizer=optimizer, train=dataclasses.replace(small.train, epochs=12)
     )
-    found = fit(config).summary
+    found = start(config).summary
     assert found["train_accuracy"] > 0.8 and found["test_accuracy"] > 0.6
 
 
@@ -150,7 +150,7 @@ def test_every_activation_trains(small, activation):
     """A name that the configuration takes is a name that `nn` knows."""
     assert activation in nn.ACTIVATIONS
     model = ModelConfig(hidden=(16,), activation=activation)
-    epochs = lines(fit(dataclasses.replace(small, model=model)).folder)
+    epochs = lines(start(dataclasses.replace(small, model=model)).folder)
     assert epochs[2]["train_loss"] < epochs[0]["train_loss"]
 
 
@@ -238,7 +238,7 @@ def test_progress_is_told_of_everything(small, capsys):
         def note(self, text):
             seen.append(("note", text))
 
-    fit(small, progress=Recording())
+    start(small, progress=Recording())
     note = "168 training, 24 validation, 48 test examples of 64 features in 10 classes; 1210 weights on cpu"
     assert seen == [
         ("note", note),
@@ -249,7 +249,7 @@ def test_progress_is_told_of_everything(small, capsys):
 
 
 def test_plain_progress_is_one_line_per_epoch(small, capsys):
-    fit(small, progress=PlainProgress())
+    start(small, progress=PlainProgress())
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 4
     number, share = r"\d\.\d{4}", r"\d+\.\d\d%"
@@ -259,7 +259,7 @@ def test_plain_progress_is_one_line_per_epoch(small, capsys):
 
 def test_without_a_validation_part_there_are_no_validation_numbers(small):
     data = dataclasses.replace(small.data, validation_fraction=0.0)
-    result = fit(dataclasses.replace(small, data=data))
+    result = start(dataclasses.replace(small, data=data))
     assert result.summary["examples"] == {"train": 192, "validation": 0, "test": 48}
     assert not any("validation_loss" in line for line in lines(result.folder))
 
@@ -270,7 +270,7 @@ def test_without_a_validation_part_there_are_no_validation_numbers(small):
 def test_a_nan_stops_the_run_and_names_the_op_and_the_step(small):
     sgd = OptimizerConfig(name="sgd", lr=1e200)
     with pytest.raises(NonFiniteError) as caught:
-        fit(dataclasses.replace(small, optimizer=sgd))
+        start(dataclasses.replace(small, optimizer=sgd))
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith("the loss or a weight is no longer finite at step 2 (epoch 1): linear made ")
@@ -290,7 +290,7 @@ def test_a_nan_in_a_later_window_keeps_the_epochs_before_it(small, monkeypatch):
         run_module, "make_schedule", lambda config, steps: lambda count: 0.01 + 1e300 * (count >= 10)
     )
     with pytest.raises(NonFiniteError, match=r"no longer finite at step 1[12] \(epoch 3\): \w+ made "):
-        fit(dataclasses.replace(small, train=dataclasses.replace(small.train, figures=True)))
+        start(dataclasses.replace(small, train=dataclasses.replace(small.train, figures=True)))
     *epochs, last = lines(small.output)
     assert [line["epoch"] for line in epochs] == [1, 2] and last["epoch"] == 3
     assert sorted(path.name for path in small.output.iterdir()) == [
@@ -324,13 +324,13 @@ def test_faults_come_before_anything_is_written(small, monkeypatch, tmp_path):
     ]
     for config, error, text in wrong:
         with pytest.raises(error, match=text):
-            fit(config)
+            start(config)
     if importlib.util.find_spec("cupy") is None:
         with pytest.raises(BackendUnavailableError, match="CuPy is not installed"):
-            fit(dataclasses.replace(small, device="cuda"))
+            start(dataclasses.replace(small, device="cuda"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as caught:
-        fit(small)
+        start(small)
     assert str(caught.value) == (
         "training needs jinja2 and matplotlib and safetensors, not installed here: "
         "pip install 'portagrad[train]'"
@@ -345,7 +345,7 @@ def test_a_dtype_that_the_device_lacks_is_a_configuration_error(small, monkeypat
         lambda self, **options: {"float32": np.float32},
     )
     with pytest.raises(ConfigError, match=r"^train\.dtype: cpu has no float64, only float32$"):
-        fit(small)
+        start(small)
 
 
 # --- data of a run ---

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from required import lacking
 
-from portagrad.train import fit, load_config, load_model, resume
+from portagrad.train import load_config, load_model, resume, start
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -92,7 +92,7 @@ def trained(size: int, folder: Path, name: str, *settings: str) -> Path:
 
 
 def alone(folder: Path, name: str, *settings: str) -> Path:
-    result = fit(load_config(folder / "small.toml", settings, device="cpu", output=folder / name))
+    result = start(load_config(folder / "small.toml", settings, device="cpu", output=folder / name))
     return result.folder
 
 

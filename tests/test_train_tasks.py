@@ -22,10 +22,10 @@ from portagrad.train import (
     ModelConfig,
     OptimizerConfig,
     PlainProgress,
-    fit,
     load_config,
     load_model,
     resume,
+    start,
 )
 from portagrad.train.feed import on_host
 from portagrad.train.prepare import prepare
@@ -92,7 +92,7 @@ def test_a_regression_without_hidden_layers_is_least_squares(table):
         optimizer={"name": "sgd", "lr": 0.3},
         train={"epochs": 300, "batch_size": 1000, "dtype": "float64"},
     )
-    result = fit(config)
+    result = start(config)
     (x, y), (x_test, y_test) = parts(config)
     expected = LinearRegression().fit(x, y).predict(x_test)
     found = load_model(result.folder).predict(x_test).values
@@ -114,7 +114,7 @@ def test_a_regression_without_hidden_layers_is_least_squares(table):
 
 @pytest.mark.parametrize("loss", ["mse", "huber", "mae"])
 def test_every_loss_of_a_regression_learns_and_leaves_its_files(table, loss):
-    result = fit(changed(table, model={"loss": loss}, train={"epochs": 8, "figures": loss == "huber"}))
+    result = start(changed(table, model={"loss": loss}, train={"epochs": 8, "figures": loss == "huber"}))
     *epochs, test = lines(result.folder)
     assert epochs[-1]["train_loss"] < 0.5 * epochs[0]["train_loss"] and result.test_r2 > 0.6
     assert list(test) == ["test_loss", "test_r2", "test_mse", "test_mae"]
@@ -150,7 +150,7 @@ def test_outliers_pull_less_on_huber_than_on_squares(table):
             output=path.parent / loss,
         )
         np.savez(path, **held, warmth=held["y"][:, 1])
-        trained = load_model(fit(config).folder, device="cpu")
+        trained = load_model(start(config).folder, device="cpu")
         clean = np.arange(240) % 20 != 0
         found = trained.predict(held["x"]).values[clean, 0]
         errors[loss] = np.median(np.abs(found - held["y"][clean, 1]))
@@ -158,14 +158,14 @@ def test_outliers_pull_less_on_huber_than_on_squares(table):
 
 
 def test_a_regression_is_the_same_on_every_device_compiled_and_not(table, xp_device):
-    expected = fit(changed(table, train={"epochs": 2}))
+    expected = start(changed(table, train={"epochs": 2}))
     there = changed(
         table,
         train={"epochs": 2, "compile": True},
         device=str(xp_device),
         output=table.output.parent / "there",
     )
-    found = fit(there)
+    found = start(there)
     for ours, theirs_ in zip(lines(expected.folder), lines(found.folder), strict=True):
         keys = [key for key in ours if key.endswith(("loss", "r2", "mse", "mae"))]
         assert {key: theirs_[key] for key in keys} == pytest.approx(
@@ -174,7 +174,7 @@ def test_a_regression_is_the_same_on_every_device_compiled_and_not(table, xp_dev
 
 
 def test_a_regression_that_is_stopped_goes_on_bit_for_bit(table, monkeypatch):
-    whole = fit(changed(table, train={"checkpoint_steps": 1}, output=table.output.parent / "whole"))
+    whole = start(changed(table, train={"checkpoint_steps": 1}, output=table.output.parent / "whole"))
 
     class Stops(PlainProgress):
         steps = 0
@@ -185,7 +185,7 @@ def test_a_regression_that_is_stopped_goes_on_bit_for_bit(table, monkeypatch):
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(changed(table, train={"checkpoint_steps": 1}), progress=Stops())
+        start(changed(table, train={"checkpoint_steps": 1}), progress=Stops())
     found = resume(table.output)
     for name in ("model.safetensors", "best.safetensors", "predictions.json"):
         assert (found.folder / name).read_bytes() == (whole.folder / name).read_bytes()
@@ -218,7 +218,7 @@ def test_the_example_explains_what_is_no_noise(tmp_path):
     assert (tmp_path / "again.csv").read_bytes() == Path("examples/data/friedman.csv").read_bytes()
     settings = ["train.compile=false", "train.figures=false"]
     config = load_config("examples/friedman.toml", settings, device="cpu", output=tmp_path / "run")
-    assert 0.9 < fit(config).test_r2 < 0.97
+    assert 0.9 < start(config).test_r2 < 0.97
 
 
 # --- classes that weigh, labels that are smoothed ---
@@ -299,7 +299,7 @@ def test_balanced_classes_are_found_though_one_is_rare(table):
             train={"epochs": 30},
             output=path.parent / str(weights),
         )
-        recall[weights] = fit(config).summary["measures"]["recall"][1]
+        recall[weights] = start(config).summary["measures"]["recall"][1]
     assert recall["none"] < 0.5 < min(recall["balanced"], recall[1.0, 9.0])
 
 
@@ -311,7 +311,7 @@ def test_smoothed_labels_keep_probabilities_from_the_ends(table):
             train={"epochs": 30, "label_smoothing": smoothing},
             output=table.output.parent / str(smoothing),
         )
-        trained = load_model(fit(config).folder, device="cpu")
+        trained = load_model(start(config).folder, device="cpu")
         highest[smoothing] = trained.predict(np.load(table.data.path)["x"]).probabilities.max()
     assert highest[0.2] < 0.97 < 0.999 < highest[0.0]
 
@@ -325,7 +325,7 @@ def test_measures_of_every_epoch_are_those_of_the_validation_set_and_may_be_moni
         classes(table, validation_fraction=0.3),
         train={"epochs": 6, "metrics": asked, "monitor": "f1_macro", "restore_best": True},
     )
-    result = fit(config, progress=PlainProgress())
+    result = start(config, progress=PlainProgress())
     *epochs, test = lines(result.folder)
     best = int(np.argmax([line["validation_f1_macro"] for line in epochs]))
     assert result.summary["best_epoch"] == best + 1
@@ -347,10 +347,10 @@ def test_measures_of_every_epoch_are_those_of_the_validation_set_and_may_be_moni
 
 def test_a_monitored_error_gets_smaller(table):
     config = changed(table, train={"epochs": 6, "metrics": ("rmse",), "monitor": "rmse"})
-    result = fit(config)
+    result = start(config)
     values = [line["validation_rmse"] for line in lines(result.folder)[:-1]]
     assert result.summary["best_epoch"] == int(np.argmin(values)) + 1
-    by_score = fit(changed(table, train={"monitor": "r2"}, output=table.output.parent / "r2"))
+    by_score = start(changed(table, train={"monitor": "r2"}, output=table.output.parent / "r2"))
     scores = [line["validation_r2"] for line in lines(by_score.folder)[:-1]]
     assert by_score.summary["best_epoch"] == int(np.argmax(scores)) + 1
 
@@ -362,7 +362,7 @@ def test_a_measure_that_is_not_defined_ends_no_run(table, capsys):
     held["kind"] = (np.arange(240) == 7).astype(int)
     np.savez(path, **held)
     config = changed(classes(table), train={"metrics": ("roc_auc",), "monitor": "roc_auc", "epochs": 2})
-    result = fit(config, progress=PlainProgress())
+    result = start(config, progress=PlainProgress())
     assert [line["validation_roc_auc"] for line in lines(result.folder)[:-1]] == [None, None]
     assert "roc_auc –" in capsys.readouterr().out
     assert resume(result.folder, ["train.epochs=3"]).summary["epochs"] == 3
@@ -375,10 +375,10 @@ def test_a_configuration_made_in_python_is_checked_too(table):
         (changed(table, train={"monitor": "accuracy"}), r"^train\.monitor: expected one of \"loss\", \"r2\""),
     ):
         with pytest.raises(ConfigError, match=text):
-            fit(wrong)
+            start(wrong)
 
 
 def test_top_5_needs_more_than_five_classes(table):
     with pytest.raises(ConfigError, match="top_5 is measured of more than 5 classes, not 2"):
-        fit(changed(classes(table), train={"metrics": ("top_5",)}))
+        start(changed(classes(table), train={"metrics": ("top_5",)}))
     assert not table.output.exists()

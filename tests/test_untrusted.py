@@ -12,7 +12,7 @@ import pytest
 
 from portagrad.data import read_npz
 from portagrad.errors import CheckpointError, ConfigError, DataError
-from portagrad.train import fit, load_config, load_weights, resume, save_weights
+from portagrad.train import load_config, load_weights, resume, save_weights, start
 from portagrad.train.checkpoint import read_checkpoint, write_checkpoint
 from portagrad.train.saved_model import Description
 from portagrad.train.schema import Fault, build
@@ -158,7 +158,7 @@ def folder(tmp_path):
 
 def test_checkpoints_are_not_written_through_a_link(folder):
     run, outside = folder / "run", folder / "outside"
-    fit(load_config(folder / "small.toml", device="cpu", output=run))
+    start(load_config(folder / "small.toml", device="cpu", output=run))
     (saved,) = (run / "checkpoints").iterdir()
     (run / "checkpoints").rename(outside)
     (run / "checkpoints").symlink_to(outside)
@@ -174,7 +174,7 @@ def test_checkpoints_are_not_written_through_a_link(folder):
 def test_a_run_that_goes_on_writes_in_its_own_folder_alone(folder):
     """Whatever its configuration names as output, and though its files be links to others."""
     run, victim = folder / "run", folder / "victim"
-    fit(load_config(folder / "small.toml", device="cpu", output=run))
+    start(load_config(folder / "small.toml", device="cpu", output=run))
     config = (run / "config.toml").read_text()
     (run / "config.toml").write_text(f'output = "{folder}/elsewhere/../evil"\n{config}')
     victim.write_text("mine")
@@ -206,7 +206,7 @@ def test_a_run_that_goes_on_writes_in_its_own_folder_alone(folder):
 def test_facts_that_contradict_each_other_are_refused(folder, change):
     """Under a right checksum, which a stranger can make as well."""
     run = folder / "run"
-    fit(load_config(folder / "small.toml", device="cpu", output=run))
+    start(load_config(folder / "small.toml", device="cpu", output=run))
     (saved,) = (run / "checkpoints").iterdir()
     whole = read_checkpoint(saved)
     tree = {**whole.arrays, **whole.numbers}

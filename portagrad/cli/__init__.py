@@ -112,7 +112,7 @@ def _train(typer: Any) -> Any:
                 result = train.resume(resume, given, device=device, progress=shown)
             elif config is not None:
                 whole = train.load_config(config, given, device=device, output=output)
-                result = train.fit(whole, name=config.stem, progress=shown)
+                result = train.start(whole, name=config.stem, progress=shown)
             if world().rank == 0:
                 print(result)
 

@@ -10,7 +10,7 @@ from portagrad.train.config import (
 )
 from portagrad.train.config_file import dump_config, load_config
 from portagrad.train.find_lr import RangeTest, find_lr
-from portagrad.train.loop import fit, resume
+from portagrad.train.loop import resume, start
 from portagrad.train.progress import BarProgress, PlainProgress, Progress, best_progress
 from portagrad.train.result import Result
 from portagrad.train.saved_model import Description, Prediction, TrainedModel, load_model, save_model
@@ -35,13 +35,13 @@ __all__ = [
     "best_progress",
     "dump_config",
     "find_lr",
-    "fit",
     "load_config",
     "load_model",
     "load_weights",
     "resume",
     "save_model",
     "save_weights",
+    "start",
     "starter",
     "write_starter",
 ]

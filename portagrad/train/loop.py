@@ -39,7 +39,7 @@ FREE = (
 )
 
 
-def fit(config: Config, *, name: str = "run", progress: Progress | None = None) -> Result:
+def start(config: Config, *, name: str = "run", progress: Progress | None = None) -> Result:
     """Train a classifier, or a regression, as a configuration describes it.
 
     Parameters
@@ -79,7 +79,7 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
     >>> from portagrad.train import load_config
     >>> with TemporaryDirectory() as folder:
     ...     config = load_config("examples/digits.toml", ["train.epochs=8"], output=folder)
-    ...     result = fit(config)
+    ...     result = start(config)
     >>> result.test_accuracy > 0.9
     True
     """
@@ -123,7 +123,7 @@ def resume(
     >>> from tempfile import TemporaryDirectory
     >>> from portagrad.train import load_config
     >>> with TemporaryDirectory() as folder:
-    ...     first = fit(load_config("examples/digits.toml", ["train.epochs=3"], output=f"{folder}/run"))
+    ...     first = start(load_config("examples/digits.toml", ["train.epochs=3"], output=f"{folder}/run"))
     ...     result = resume(first.folder, ["train.epochs=4"])
     >>> result.summary["epochs"]
     4
