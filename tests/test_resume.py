@@ -319,7 +319,7 @@ def test_a_checkpoint_s_parts_must_be_those_of_the_configuration(tmp_path):
         saved.restore({**tree, "x": np.ones(1)}, where)
     with pytest.raises(CheckpointError, match="the part 'n' belongs to another"):
         saved.restore({"w": tree["w"]}, where)
-    with pytest.raises(CheckpointError, match=r"'w' is float32 \(2,\), by the configuration float32 \(3,\)"):
+    with pytest.raises(CheckpointError, match=r"'w' is float32 \(2,\), of this run float32 \(3,\)"):
         saved.restore({**tree, "w": np.ones(3, dtype=np.float32)}, where)
-    with pytest.raises(CheckpointError, match=r"'w' is float32 .*, by the configuration a number"):
+    with pytest.raises(CheckpointError, match=r"'w' is float32 .*, of this run a number"):
         saved.restore({**tree, "w": 1}, where)

@@ -78,7 +78,8 @@ def test_a_file_that_names_the_data_has_defaults_for_the_rest(folder):
     assert config == Config(data=DataConfig(path=folder / "digits.npz"))
     assert (config.device, config.output, config.seed) == (None, None, 0)
     assert config.optimizer == OptimizerConfig(name="adamw", lr=1e-3)
-    assert config.train == LoopConfig(epochs=50, batch_size=64, dtype="float32")
+    assert config.train == LoopConfig(epochs=50, batch_size=64)
+    assert (config.train.inputs_dtype, config.train.weights_dtype) == ("float32", "float32")
 
 
 def test_every_key_is_read(folder):

@@ -14,7 +14,7 @@ from portagrad.data import read_npz
 from portagrad.errors import CheckpointError, ConfigError, DataError
 from portagrad.train import load_config, load_weights, resume, save_weights, start
 from portagrad.train.checkpoint import read_checkpoint, write_checkpoint
-from portagrad.train.saved_model import Description
+from portagrad.train.description import Description
 from portagrad.train.schema import Fault, build
 
 ROOT = Path(__file__).resolve().parent.parent

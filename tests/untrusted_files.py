@@ -30,7 +30,8 @@ from portagrad.data import Standardization, read
 from portagrad.errors import CheckpointError, ConfigError, DataError
 from portagrad.train import load_config
 from portagrad.train.checkpoint import read_checkpoint
-from portagrad.train.saved_model import Description, TrainedModel, load_model, save_model
+from portagrad.train.description import Description
+from portagrad.train.saved_model import TrainedModel, load_model, save_model
 from portagrad.train.state import State
 
 # What one file may take beyond what the process has: some hundred times the largest file made here.

@@ -69,7 +69,7 @@ class Sequential(Module):
                     f"Sequential: layer {i} is {layer!r} ({type(layer).__name__}), neither a module nor a "
                     f"function; write Sequential(first, second, ...)"
                 )
-            if _takes(layer, "state"):
+            if takes(layer, "state"):
                 raise TypeError(
                     f"Sequential: layer {i}, {type(layer).__name__}, takes and returns a state, "
                     f"which Sequential does not pass on; write a module of your own that does"
@@ -80,7 +80,7 @@ class Sequential(Module):
     def __call__(self, x: Any, *, key: random.Key | None = None) -> Any:
         """The last layer's result; each layer that takes a key is given its own, made of `key`."""
         for i, layer in enumerate(self.layers):
-            x = layer(x, key=random.fold_in(key, i)) if key and _takes(layer, "key") else layer(x)
+            x = layer(x, key=random.fold_in(key, i)) if key and takes(layer, "key") else layer(x)
         return x
 
 
@@ -194,13 +194,14 @@ class MLP(Module):
         return last(x)
 
 
-def _takes(layer: Any, name: str) -> bool:
-    """Whether a layer is called with an argument of that name."""
+def takes(layer: Any, name: str) -> bool:
+    """Whether a model or a layer is called with an argument of that name; a mere function is not."""
     kind: Any = type(layer)
     return name in _arguments(kind)
 
 
 @functools.cache
 def _arguments(kind: Any) -> tuple[str, ...]:
-    """What a module is called with; of a mere function, its argument only."""
-    return tuple(inspect.signature(kind.__call__).parameters) if issubclass(kind, Module) else ()
+    """What a class with a ``__call__`` in Python is called with."""
+    call = getattr(kind, "__call__", None)  # noqa: B004
+    return tuple(inspect.signature(call).parameters) if inspect.isfunction(call) else ()

@@ -42,7 +42,10 @@ def export_trained(trained: TrainedModel, path: str | Path | None = None) -> Any
     """
     told, targets = trained.description, trained.targets
     model = trained.on("cpu").model
-    mean, scale = (np.asarray(x, dtype=told.dtype) for x in (trained.inputs.mean, trained.inputs.scale))
+    mean, scale = (
+        np.asarray(x, dtype=told.dtype).reshape(told.shape)
+        for x in (trained.inputs.mean, trained.inputs.scale)
+    )
 
     def predict(inputs: Any) -> Any:
         y = model((inputs - mean) / scale)
@@ -55,15 +58,15 @@ def export_trained(trained: TrainedModel, path: str | Path | None = None) -> Any
     try:
         return export(
             predict,
-            (np.zeros((2, told.sizes[0]), dtype=told.dtype),),
+            (np.zeros((2, *told.shape), dtype=told.dtype),),
             path,
-            dynamic={"inputs": ("batch", None)},
+            dynamic={"inputs": ("batch", *[None] * len(told.shape))},
             outputs=["values"] if targets is not None else ["probabilities", "class"],
             metadata={
                 "task": told.task,
                 "classes": json.dumps(told.classes, ensure_ascii=False),
                 "targets": json.dumps(told.targets, ensure_ascii=False),
-                "features": json.dumps(told.features, ensure_ascii=False),
+                "features": json.dumps(getattr(told, "features", ()), ensure_ascii=False),
             },
         )
     except OSError as error:

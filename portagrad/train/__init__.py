@@ -9,11 +9,13 @@ from portagrad.train.config import (
     ScheduleConfig,
 )
 from portagrad.train.config_file import dump_config, load_config
+from portagrad.train.description import Description, OwnDescription
 from portagrad.train.find_lr import RangeTest, find_lr
+from portagrad.train.fit import fit
 from portagrad.train.loop import resume, start
 from portagrad.train.progress import BarProgress, PlainProgress, Progress, best_progress
 from portagrad.train.result import Result
-from portagrad.train.saved_model import Description, Prediction, TrainedModel, load_model, save_model
+from portagrad.train.saved_model import Prediction, TrainedModel, load_model, save_model
 from portagrad.train.starter import starter, write_starter
 from portagrad.train.weights import load_weights, save_weights
 
@@ -25,6 +27,7 @@ __all__ = [
     "LoopConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "OwnDescription",
     "PlainProgress",
     "Prediction",
     "Progress",
@@ -35,6 +38,7 @@ __all__ = [
     "best_progress",
     "dump_config",
     "find_lr",
+    "fit",
     "load_config",
     "load_model",
     "load_weights",

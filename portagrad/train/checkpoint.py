@@ -67,9 +67,9 @@ class Checkpoint:
         """
         wanted = named_leaves(like)
         if missing := [name for name in wanted if name not in self.arrays and name not in self.numbers]:
-            raise CheckpointError(f"{self.path}: no part {shown(missing[0])}; it is of another configuration")
+            raise CheckpointError(f"{self.path}: no part {shown(missing[0])}; it is of another model")
         if extra := [name for name in (*self.arrays, *self.numbers) if name not in wanted]:
-            raise CheckpointError(f"{self.path}: the part {shown(extra[0])} belongs to another configuration")
+            raise CheckpointError(f"{self.path}: the part {shown(extra[0])} belongs to another model")
         leaves = [self._leaf(name, leaf, where) for name, leaf in wanted.items()]
         return structured(like, leaves)
 
@@ -82,7 +82,7 @@ class Checkpoint:
                 return Varying(int(array) & 0xFFFFFFFF)
         if array is None or _kind(array) != _kind(like):
             raise CheckpointError(
-                f"{self.path}: the part {shown(name)} is {_kind(array)}, by the configuration {_kind(like)}"
+                f"{self.path}: the part {shown(name)} is {_kind(array)}, of this run {_kind(like)}"
             )
         return transfer(array, where)
 

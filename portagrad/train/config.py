@@ -21,7 +21,8 @@ class DataConfig:
     Attributes
     ----------
     path : Path
-        The file of the examples, or of the inputs alone; in a TOML file relative to it.
+        The file of the examples, or of the inputs alone; in a TOML file relative to it. Only `train.fit`,
+        which is given arrays, needs none.
     format : str, optional
         ``"npz"``, ``"csv"``, ``"idx"``, ``"npy"`` or ``"parquet"``; by default by the file's name.
     task : str
@@ -57,7 +58,7 @@ class DataConfig:
         Memory for the blocks of a stream whose rows are shuffled together.
     """
 
-    path: Path
+    path: Path | None = None
     format: Literal["npz", "csv", "idx", "npy", "parquet"] | None = None
     task: Literal["classification", "regression"] = "classification"
     inputs: str | None = None
@@ -196,9 +197,10 @@ class LoopConfig:
         Passes over the training examples, and how many examples a step takes.
     compile : bool
         Whether steps run as a compiled plan, or op by op.
-    dtype : str
+    dtype : str, optional
         Of inputs and weights, ``"float32"`` or ``"float64"``; or ``"mixed"``: the weights are kept and
-        updated in float64, and the model and its gradient computed in float32.
+        updated in float64, and the model and its gradient computed in float32. By default float32, or that of
+        the model which `train.fit` is given.
     slice_size : int, optional
         How many examples of a batch are computed at a time, their gradients added up, for a batch that does
         not fit into the device's memory at once; by default all.
@@ -229,7 +231,7 @@ class LoopConfig:
     epochs: Count = 50
     batch_size: Count = 64
     compile: bool = True
-    dtype: Literal["float32", "float64", "mixed"] = "float32"
+    dtype: Literal["float32", "float64", "mixed"] | None = None
     slice_size: Count | None = None
     label_smoothing: Fraction = 0.0
     metrics: tuple[str, ...] = ()
@@ -244,12 +246,12 @@ class LoopConfig:
     @property
     def inputs_dtype(self) -> Literal["float32", "float64"]:
         """In which the model is computed."""
-        return "float32" if self.dtype == "mixed" else self.dtype
+        return "float64" if self.dtype == "float64" else "float32"
 
     @property
     def weights_dtype(self) -> Literal["float32", "float64"]:
         """In which the weights are kept, and their optimizer's state."""
-        return "float64" if self.dtype == "mixed" else self.dtype
+        return "float64" if self.dtype in ("float64", "mixed") else "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +265,7 @@ class Config:
     seed : int
         Of everything random: the split, the weights, the order and dropout.
     device : str, optional
-        By default the one in force.
+        By default the one in force, or that of the model which `train.fit` is given.
     output : Path, optional
         The run's folder; by default a new one under ``runs``.
 
@@ -274,7 +276,7 @@ class Config:
     ('adamw', 50)
     """
 
-    data: DataConfig
+    data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

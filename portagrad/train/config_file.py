@@ -13,7 +13,7 @@ from typing import Any
 from portagrad.data.files import is_file, missing_file, shown
 from portagrad.errors import ConfigError
 from portagrad.train.config import SECOND_FILES, Config
-from portagrad.train.consistency import check, present
+from portagrad.train.consistency import check, idle_keys, present
 from portagrad.train.schema import Fault, build
 
 _BARE_POINT = re.compile(r"[+-]?(\.\d+|\d+\.)([eE][+-]?\d+)?")
@@ -55,6 +55,20 @@ def load_config(
     >>> config.optimizer.lr
     0.01
     """
+    config = read_config(path, overrides, device=device, output=output)
+    if config.data.path is None:
+        raise ConfigError(f"{path}: data.path: missing; there is no default")
+    return config
+
+
+def read_config(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    device: str | None = None,
+    output: str | Path | None = None,
+) -> Config:
+    """As `load_config`; also of a run of `train.fit`, which names no data."""
     path = Path(path)
     table = _read_toml(path)
     sources = dict.fromkeys(_dotted(table), str(path))
@@ -95,12 +109,29 @@ def dump_config(config: Config) -> str:
     path = "x.npz"
     """
     lines, sections = [], []
+    idle = idle_keys(config)
     for name, value in present(config):
         if dataclasses.is_dataclass(value):
-            sections += [f"\n[{name}]", *(f"{key} = {toml_value(inner)}" for key, inner in present(value))]
+            keys = [pair for pair in present(value) if f"{name}.{pair[0]}" not in idle]
+            sections += [f"\n[{name}]", *(f"{key} = {toml_value(inner)}" for key, inner in keys)]
         else:
             lines.append(f"{name} = {toml_value(value)}")
     return "\n".join(lines + sections) + "\n"
+
+
+def checked(config: Config) -> Config:
+    """A configuration that was made in Python, after every check that a file's passes.
+
+    Raises
+    ------
+    ConfigError
+    """
+    try:
+        found = build(Config, tomllib.loads(dump_config(config)))
+        check(found)
+    except Fault as fault:
+        raise ConfigError(str(fault)) from None
+    return found
 
 
 def toml_value(value: Any) -> str:

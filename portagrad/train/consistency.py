@@ -24,6 +24,15 @@ _OF_ONE_TASK = {
 }
 
 
+_OF_FILES = ("format", "inputs", "labels", "targets", "header", "delimiter", "stream", "window_mb")
+_OF_TEST_FILES = ("test_path", "test_inputs", "test_labels", "test_targets")
+_OF_MLP = ("hidden", "activation", "dropout")
+_OF_OTHERS = (
+    *(f"data.{name}" for name in ("path", *_OF_FILES, *_OF_TEST_FILES)),
+    *(f"model.{name}" for name in _OF_MLP),
+)
+
+
 def present(section: Any) -> Iterator[tuple[str, Any]]:
     """The fields of a section that are set, by name."""
     for entry in dataclasses.fields(section):
@@ -54,6 +63,21 @@ def check(config: Config) -> None:
         raise Fault("schedule.warmup_epochs", f"must be below train.epochs, {config.train.epochs}")
     if config.output is not None:
         _check_output(config.output)
+
+
+def idle_keys(config: Config) -> tuple[str, ...]:
+    """The keys that say nothing: of files and of the MLP, where a run is given its data and model."""
+    return _OF_OTHERS if config.data.path is None else ()
+
+
+def check_own(config: Config) -> None:
+    """Raise a Fault for a key of files or of the MLP that is set, in a run of `train.fit`."""
+    for key in _OF_OTHERS:
+        section, _, name = key.partition(".")
+        part = getattr(config, section)
+        if getattr(part, name) != getattr(type(part)(), name):
+            what = "data" if section == "data" else "model"
+            raise Fault(key, f"says nothing in train.fit, which is given its {what}; leave it out")
 
 
 def check_task(config: Config) -> None:

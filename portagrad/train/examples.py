@@ -24,7 +24,7 @@ ROWS = 4096
 
 
 class Examples(Protocol):
-    """Inputs, shape (examples, features), standardised and in the training dtype, and targets.
+    """Inputs, shape (examples, ...), standardised and in the training dtype, and targets.
 
     Targets are classes, int32 of shape (examples,), or of a regression standardised numbers in the training
     dtype, shape (examples, outputs).
@@ -33,8 +33,8 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     @property
-    def features(self) -> int:
-        """Numbers per example."""
+    def shape(self) -> tuple[int, ...]:
+        """Of an example."""
 
     @property
     def targets(self) -> Array:
@@ -61,8 +61,8 @@ class InMemory:
         return len(self.targets)
 
     @property
-    def features(self) -> int:
-        return int(self.inputs.shape[1])
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.inputs.shape[1:])
 
     def batches(self, key: random.Key, size: int, start: int, shard: Shard) -> Iterator[Batch]:
         for rows in batches(key, len(self), size, start=start, shard=shard):
@@ -107,8 +107,8 @@ class Streamed:
         return int(self.source.bounds[-1])
 
     @property
-    def features(self) -> int:
-        return self.source.features
+    def shape(self) -> tuple[int, ...]:
+        return (self.source.features,)
 
     @functools.cached_property
     def targets(self) -> Array:

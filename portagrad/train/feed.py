@@ -156,5 +156,5 @@ def too_large(where: Device, rows: int, slice_size: int | None, error: BaseExcep
     advice = smaller if at_once > 1 else "try "
     return OutOfMemoryError(
         f"{where} has no memory left for {at_once} examples of a batch of {rows} at once; "
-        f"{advice}a smaller model.hidden ({' '.join(str(error).split())[:200]})"
+        f"{advice}a smaller model ({' '.join(str(error).split())[:200]})"
     )

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from portagrad import random
-from portagrad.device import Device, current_device, device, devices
 from portagrad.distributed import Communicator, world
-from portagrad.errors import ConfigError, DataError
-from portagrad.train.config import SECOND_FILES, Config
-from portagrad.train.config_file import dump_config, load_config
-from portagrad.train.consistency import check_task
+from portagrad.errors import ConfigError
+from portagrad.train.config import Config
+from portagrad.train.config_file import read_config
 from portagrad.train.find_lr import RangeTest, find_lr
+from portagrad.train.fit import run_of_own
+from portagrad.train.launch import FREE, begun, make_run, require_extra, settings_of, train_in
 from portagrad.train.model import make_optimizer
-from portagrad.train.output import Folder, Output
 from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
-from portagrad.train.report import flat
-from portagrad.train.report.environment import write_environment
 from portagrad.train.result import Result
 from portagrad.train.run import Run
-from portagrad.train.run_folder import fresh_folder, write_text
-from portagrad.train.schema import Fault
 from portagrad.train.step import loss_of
-from portagrad.train.tensorboard import require_tensorboard
-
-# What may change in a run that goes on: where and how it runs, and when it ends.
-FREE = (
-    *("device", "output", "train.epochs", "train.compile", "train.checkpoint_steps"),
-    *("train.patience", "train.monitor", "train.min_delta", "train.restore_best", "train.tensorboard"),
-    *("train.figures", "train.slice_size"),
-)
 
 
 def start(config: Config, *, name: str = "run", progress: Progress | None = None) -> Result:
-    """Train a classifier, or a regression, as a configuration describes it.
+    """Train a classifier, or a regression, as a configuration describes it; `fit` takes a model of your own.
 
     Parameters
     ----------
@@ -83,17 +66,16 @@ def start(config: Config, *, name: str = "run", progress: Progress | None = None
     >>> result.test_accuracy > 0.9
     True
     """
-    _require_extra()
-    comm = world()
-    run = _prepared(config, comm)
-    folder = Path(comm.broadcast_object(str(fresh_folder(name, config.output)) if comm.rank == 0 else None))
-    return _trained(run, folder, progress)
+    require_extra()
+    return begun(_run_of_files(config, world()), name, progress)
 
 
 def resume(
     folder: str | Path,
     settings: Sequence[str] = (),
     *,
+    model: Any = None,
+    data: Any = None,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -107,6 +89,8 @@ def resume(
         The run's folder.
     settings : sequence of str
         ``"key=value"``, for what may change: ``train.epochs`` and how the run is stopped and saved.
+    model, data : optional
+        Those that `fit` was given, for a run that it began; of the model the structure alone is needed.
     device : str, optional
         Another device, also of another library; the run is then the same to rounding.
     progress : Progress, optional
@@ -114,9 +98,10 @@ def resume(
     Raises
     ------
     ConfigError
-        If the folder is no run's, or a setting would change what is computed.
+        If the folder is no run's, a setting would change what is computed, or the model and the data of `fit`
+        are not given.
     DataError, CheckpointError
-        If the data are gone or others, or every checkpoint is damaged.
+        If the data are gone or others, the model is another, or every checkpoint is damaged.
 
     Examples
     --------
@@ -128,22 +113,32 @@ def resume(
     >>> result.summary["epochs"]
     4
     """
-    _require_extra()
+    require_extra()
     folder = Path(folder)
     saved = folder / "config.toml"
     if not saved.is_file():
         raise ConfigError(f"{folder}: no folder of a run; it has no config.toml")
-    before = load_config(saved)
-    config = load_config(saved, settings, device=device)
+    before = read_config(saved)
+    config = read_config(saved, settings, device=device)
     for key in _differences(before, config):
         if key not in FREE:
             raise ConfigError(
                 f"{key}: cannot change in a run that goes on; these can: {', '.join(FREE)}. "
                 f"For another run: portagrad train {saved} --set ..."
             )
-    run = _prepared(config, world())
+    given = {"model": model is not None, "data": data is not None}
+    own = before.data.path is None
+    if lacking := [name for name, is_given in given.items() if is_given != own]:
+        raise ConfigError(
+            f"{folder}: is a run of train.fit, and goes on with the model and the data that it was given: "
+            f"train.resume(folder, model=model, data=data); {' and '.join(lacking)} is missing"
+            if own
+            else f"{folder}: is a run of train.start, which has its model and data from the configuration; "
+            f"leave out {' and '.join(lacking)}"
+        )
+    run = run_of_own(model, data, config, world()) if own else _run_of_files(config, world())
     run.go_on_in(folder)
-    return _trained(run, folder, progress)
+    return train_in(folder, run, progress)
 
 
 def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 10.0) -> RangeTest:
@@ -164,7 +159,7 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
     comm = world()
     if comm.size > 1:
         raise ConfigError(f"the range test runs in one process, not in {comm.size}; start it without mpiexec")
-    run = _prepared(config, comm)
+    run = _run_of_files(config, comm)
     key = random.fold_in(run.order_key, 1)
     batches = run.feed.batches(key, config.train.batch_size)
 
@@ -176,94 +171,13 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
     )
 
 
-def _prepared(config: Config, comm: Communicator) -> Run:
-    """The run of a configuration, before its first step and before anything is written."""
-    try:
-        check_task(config)  # which one that was made in Python has not passed
-    except Fault as fault:
-        raise ConfigError(str(fault)) from None
-    if config.train.tensorboard:
-        require_tensorboard()
-    where = current_device() if config.device is None else device(config.device)
-    if comm.size > 1:
-        where = _own_device(where, comm.local_rank)
-    _check_dtype(config, where)
-    config = dataclasses.replace(config, device=str(where))
-    data_key, *keys = random.split(random.key(config.seed), 4)
-    fixed = {key: value for key, value in _flat(config) if key not in FREE and not _is_path(key)}
-    data = prepare(config.data, data_key, config.train.inputs_dtype)
-    sums = comm.all_gather_object(data.train.checksum())
-    if len(set(sums)) > 1:
-        raise DataError(
-            f"{config.data.path}: the ranks have read different data, with the sums {', '.join(sums)}"
-        )
-    return Run(config, where, data, keys, fixed, comm)
-
-
-def _own_device(where: Device, local_rank: int) -> Device:
-    """A rank's device, where its machine has several of a kind: the first rank's, the next, and so on."""
-    kind = where.name.rstrip("0123456789")
-    alike = [other for other in devices() if other.name.rstrip("0123456789") == kind]
-    return alike[(alike.index(where) + local_rank) % len(alike)] if where in alike else where
-
-
-def _trained(run: Run, folder: Path, progress: Progress | None) -> Result:
-    data, first = run.prepared, run.comm.rank == 0
-    if first:
-        write_text(folder / "config.toml", dump_config(_repeatable(run.config)))
-        write_environment(folder, run.where, {"features": data.features, **run.task.facts})
-    settings = dict(_flat(run.config))
-    # The loop looks for NaNs itself, and says more than NumPy's warnings.
-    with (
-        np.errstate(all="ignore"),
-        progress if first and progress else Progress() as shown,
-        Folder(folder, run.at.records, settings) if first else Output() as output,
-    ):
-        shown.note(run.described())
-        return run.train(folder, shown, output)
-
-
-def _flat(config: Config) -> Iterator[tuple[str, Any]]:
-    """The keys of a configuration, dotted, with their values as JSON has them."""
-    for key, value in flat(dataclasses.asdict(config)):
-        plain = str(value) if isinstance(value, Path) else value
-        yield key, list(plain) if isinstance(plain, tuple) else plain
+def _run_of_files(config: Config, comm: Communicator) -> Run:
+    """A run on the files that its configuration names, of the MLP that it describes."""
+    if config.data.path is None:
+        raise ConfigError("data.path: missing; there is no default")
+    return make_run(config, comm, lambda key, dtype: prepare(config.data, key, dtype))
 
 
 def _differences(one: Config, other: Config) -> list[str]:
-    theirs = dict(_flat(other))
-    return [key for key, value in _flat(one) if theirs[key] != value]
-
-
-def _is_path(key: str) -> bool:
-    """Whether a key may name a file, which may have moved; what it holds is compared by its sum."""
-    return key.removeprefix("data.") in ("path", "test_path", *SECOND_FILES)
-
-
-def _repeatable(config: Config) -> Config:
-    """The configuration as it repeats the run from anywhere: paths absolute, and no folder of its own."""
-    data = config.data
-    paths = {name: getattr(data, name) for name in ("path", "test_path")}
-    absolute: dict[str, Any] = {name: path.resolve() for name, path in paths.items() if path is not None}
-    for name in SECOND_FILES:
-        value = getattr(data, name)
-        if isinstance(value, str) and Path(value).is_file():  # the second file of a pair
-            absolute[name] = str(Path(value).resolve())
-    return dataclasses.replace(config, data=dataclasses.replace(data, **absolute), output=None)
-
-
-def _check_dtype(config: Config, where: Device) -> None:
-    known = where.backend.xp.__array_namespace_info__().dtypes(device=where.native, kind="real floating")
-    for dtype in (config.train.inputs_dtype, config.train.weights_dtype):
-        if dtype not in known:
-            raise ConfigError(f"train.dtype: {where} has no {dtype}, only {' and '.join(sorted(known))}")
-
-
-def _require_extra() -> None:
-    missing = [
-        name for name in ("jinja2", "matplotlib", "safetensors") if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        raise ConfigError(
-            f"training needs {' and '.join(missing)}, not installed here: pip install 'portagrad[train]'"
-        )
+    theirs = dict(settings_of(other))
+    return [key for key, value in settings_of(one) if theirs[key] != value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from portagrad.distributed import Communicator
 from portagrad.errors import ConfigError
 from portagrad.train.config import LOSSES, OPTIONS, SCHEDULE_OPTIONS, Config
 from portagrad.train.examples import Array
+from portagrad.train.feed import on_host
 from portagrad.train.step import Step
 from portagrad.train.task import Classification, Regression, Task
+from portagrad.train.weights import named_leaves, structured
 
 Schedule = Callable[[int], float]
 _TOP = 5
@@ -75,6 +78,12 @@ def make_model(config: Config, features: int, outputs: int, key: random.Key, whe
     )
 
 
+def placed(model: Any, dtype: str, where: Device) -> Any:
+    """A copy of a model, with its weights on a device and in a dtype."""
+    leaves = [transfer(on_host(leaf).astype(dtype), where) for leaf in named_leaves(model).values()]
+    return structured(model, leaves)
+
+
 def make_schedule(config: Config, steps: int) -> Schedule:
     """The learning rate by the number of steps taken; an epoch has so many `steps`."""
     schedule, lr = config.schedule, config.optimizer.lr
@@ -114,14 +123,15 @@ def make_step(
     optimizer: optim.Optimizer,
     task: Task,
     *,
+    dropout: bool = False,
     compiled: bool = False,
     comm: Communicator | None = None,
 ) -> Step:
-    """The step of training that the configuration asks for."""
+    """The step of training that the configuration asks for, of a model that drops out or does not."""
     return Step(
         optimizer,
         task,
-        dropout=config.model.dropout,
+        dropout=dropout,
         slice_size=config.train.slice_size,
         compiled=compiled,
         comm=comm,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,11 +17,13 @@ from portagrad.data.files import hint, open_data, shown
 from portagrad.data.npy_file import NpyFile, NpyHeader
 from portagrad.data.regression import check_targets, columns_of
 from portagrad.errors import DataError
+from portagrad.train.description import Description, OwnDescription
 from portagrad.train.examples import ROWS
 from portagrad.train.metrics import said
-from portagrad.train.saved_model import Description, TrainedModel
+from portagrad.train.saved_model import TrainedModel
 
 Array = np.ndarray[Any, Any]
+Told = Description | OwnDescription
 Block = tuple[Array, Any]
 """Inputs, and with labels the right answers: names of classes, or numbers of shape (rows, outputs)."""
 
@@ -61,7 +64,7 @@ def predict_rows(
         If the data do not fit the model, in one line with the row and the column.
     """
     told = trained.description
-    names, outputs = told.classes, told.sizes[-1]
+    names, outputs = told.classes, told.outputs
     columns = ["class"] if names else list(told.targets) or [f"output {i}" for i in range(outputs)]
     if probabilities and not names:
         raise DataError("--probabilities: the model is a regression, which has none")
@@ -120,8 +123,8 @@ class _Errors:
         return f"{told} (of {total})"
 
 
-def _blocks(source: str, told: Description, labels: Sequence[str], inputs: str | None) -> Iterator[Block]:
-    wanted = told.sizes[-1] if told.task == "regression" else 1
+def _blocks(source: str, told: Told, labels: Sequence[str], inputs: str | None) -> Iterator[Block]:
+    wanted = told.outputs if told.task == "regression" else 1
     if source == "-":
         yield from _csv_blocks(sys.stdin.buffer, "standard input", told, labels, wanted)
         return
@@ -142,7 +145,7 @@ def _blocks(source: str, told: Description, labels: Sequence[str], inputs: str |
         yield block, None if ready is None else ready[part]
 
 
-def _answers(told: Description, answers: Array, what: str, rows: int) -> Any:
+def _answers(told: Told, answers: Array, what: str, rows: int) -> Any:
     """The right answers of an array, as many as there are rows."""
     classes = told.task == "classification"
     answers = answers.reshape(-1) if classes else columns_of(answers, what)
@@ -150,8 +153,8 @@ def _answers(told: Description, answers: Array, what: str, rows: int) -> Any:
         raise DataError(f"{what}: {len(answers)} answers for {rows} inputs")
     if classes:
         return [_name(told, label) for label in answers]
-    if answers.shape[1] != told.sizes[-1]:
-        raise DataError(f"{what}: {answers.shape[1]} answers per row; the model has {told.sizes[-1]} outputs")
+    if answers.shape[1] != told.outputs:
+        raise DataError(f"{what}: {answers.shape[1]} answers per row; the model has {told.outputs} outputs")
     check_targets(answers, lambda row, column: f"{what}, row {row}, column {column}")
     return answers
 
@@ -180,12 +183,12 @@ def _arrays(
 
 
 def _csv_blocks(
-    file: IO[bytes], what: str, told: Description, labels: Sequence[str], wanted: int
+    file: IO[bytes], what: str, told: Told, labels: Sequence[str], wanted: int
 ) -> Iterator[Block]:
     """Rows of a CSV file, some thousand at a time; the first line may name the columns."""
     if labels and len(labels) != wanted:
         raise DataError(f"{what}: {len(labels)} columns of answers; the model has {wanted} outputs")
-    features, columns = told.sizes[0], list[int]()
+    features, columns = math.prod(told.shape), list[int]()
 
     def text(names: list[str] | None, width: int) -> int | None:
         columns.extend(_column(what, label, names, width) for label in labels)
@@ -209,7 +212,7 @@ def _column(what: str, label: str, names: list[str] | None, width: int) -> int:
     return column_number(what, int(label) if is_number else label, names, width, "labels", ())
 
 
-def _name(told: Description, label: Any) -> str:
+def _name(told: Told, label: Any) -> str:
     """The name of a class by its number, or the name itself."""
     names = told.classes
     is_number = isinstance(label, np.integer) and 0 <= label < len(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,14 +59,24 @@ class Prepared:
     class_weights: Array | None = None
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example, as the model takes it."""
+        return self.train.shape
+
+    @property
     def features(self) -> int:
         """Numbers per example."""
-        return self.train.features
+        return math.prod(self.shape)
 
     @property
     def outputs(self) -> int:
         """Numbers that the model gives."""
         return len(self.names)
+
+    def checksum(self) -> str:
+        """Tells whether a run goes on with the data that it had."""
+        parts = (self.train, self.validation, self.test)
+        return ", ".join(part.checksum() for part in parts if part is not None)
 
 
 def prepare(config: DataConfig, key: random.Key, dtype: str = "float32") -> Prepared:
@@ -94,21 +105,49 @@ def prepare(config: DataConfig, key: random.Key, dtype: str = "float32") -> Prep
     if source is not None:
         return _streamed(config, source, key, dtype)
     whole = _read(config, classes=config.names or config.classes)
-    own_test = _test_set(config, whole)
-    fractions = [] if own_test is not None else [config.test_fraction]
-    if config.validation_fraction:
+    return divided(config, whole, key, dtype, what=str(config.path), test=_test_set(config, whole))
+
+
+def divided(
+    config: DataConfig,
+    whole: Data,
+    key: random.Key,
+    dtype: str,
+    *,
+    what: str,
+    validation: Data | None = None,
+    test: Data | None = None,
+    flat: bool = True,
+) -> Prepared:
+    """Split off the parts that are not given, and make of all what is trained on.
+
+    Parameters
+    ----------
+    config : DataConfig
+    whole : Dataset or RegressionDataset
+    key : Key
+        Of the split.
+    dtype : str
+    what : str
+        What the data are called in a message.
+    validation, test : Dataset or RegressionDataset, optional
+    flat : bool
+        Whether an example is one row of numbers, or keeps its shape.
+    """
+    fractions = [] if test is not None else [config.test_fraction]
+    if validation is None and config.validation_fraction:
         fractions.append(config.validation_fraction)
     labels = whole.labels if isinstance(whole, Dataset) else np.zeros(len(whole), np.int64)
     rows, *parts = split(labels, fractions, key)
     train = whole.take(rows)
-    test = own_test if own_test is not None else whole.take(parts.pop(0))
-    validation = whole.take(parts.pop()) if parts else None
+    test = test if test is not None else whole.take(parts.pop(0))
+    validation = whole.take(parts.pop()) if parts else validation
     standardization = Standardization.fit(train.inputs, config.standardize)
-    learned = _learned(config, train, dtype)
+    learned = _learned(config, train, dtype, what)
 
     def ready(data: Data) -> Examples:
-        inputs = scaled(standardization, data.inputs, dtype, str(config.path))
-        return InMemory(inputs, learned.encode(data.targets))
+        inputs = scaled(standardization, data.inputs, dtype, what)
+        return InMemory(inputs if flat else inputs.reshape(data.inputs.shape), learned.encode(data.targets))
 
     return Prepared(
         ready(train),
@@ -126,6 +165,7 @@ def _read(config: DataConfig, test: bool = False, classes: Sequence[str] | int |
     path, inputs, targets = config.path, config.inputs, _targets(config, test)
     if test:
         path, inputs = config.test_path or path, config.test_inputs or inputs
+    assert path is not None  # `load_config` and `start` see to it
     options: dict[str, Any] = {
         "format": config.format,
         "inputs": inputs,
@@ -145,13 +185,13 @@ def _targets(config: DataConfig, test: bool) -> Columns | None:
     return own if test and own is not None else config.targets if regression else config.labels
 
 
-def _learned(config: DataConfig, train: Data, dtype: str) -> Learned:
+def _learned(config: DataConfig, train: Data, dtype: str, what: str) -> Learned:
     if isinstance(train, Dataset):
         counts = np.bincount(train.labels, minlength=train.classes)
         return learned_classes(config, train.names, counts, lambda labels: labels.astype(np.int32))
     moments = Moments()
     moments.add(train.targets)
-    return learned_values(train.names, moments, str(config.path), dtype)
+    return learned_values(train.names, moments, what, dtype)
 
 
 def _test_set(config: DataConfig, whole: Data) -> Data | None:
@@ -186,6 +226,7 @@ def _streamable(config: DataConfig) -> Source | None:
 
 def _source(config: DataConfig, test: bool) -> Source | None:
     path = (config.test_path if test else None) or config.path
+    assert path is not None  # as above
     what = "targets" if config.task == "regression" else "labels"
     return open_source(path, format=config.format, targets=_targets(config, test), what=what)
 

@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
+import portagrad
+from portagrad.device import Device
 from portagrad.train.config import Config
+from portagrad.train.description import Description, OwnDescription
 from portagrad.train.prepare import Prepared
-from portagrad.train.saved_model import Description, TrainedModel
+from portagrad.train.saved_model import Prediction, TrainedModel
+from portagrad.train.state import State
 from portagrad.train.task import Task, Tested
+from portagrad.train.weights import count_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +26,8 @@ class Result:
     Attributes
     ----------
     folder : Path
-    model : nn.MLP
-        The trained model, on the run's device.
+    trained : TrainedModel
+        The trained model, on the run's device, with what it needs to be used on data as they come.
     test : Tested
         What the test has shown, with every measure of the task.
     summary : dict
@@ -30,9 +35,23 @@ class Result:
     """
 
     folder: Path
-    model: Any
+    trained: TrainedModel
     test: Tested
     summary: dict[str, Any]
+
+    @property
+    def model(self) -> Any:
+        """The trained model itself, which takes standardised inputs."""
+        return self.trained.model
+
+    def predict(self, inputs: Any) -> Prediction:
+        """Predict from inputs in their own units, as `TrainedModel.predict` does.
+
+        Parameters
+        ----------
+        inputs : array, shape (examples, ...)
+        """
+        return self.trained.predict(inputs)
 
     @property
     def test_loss(self) -> float:
@@ -61,8 +80,14 @@ class Result:
         )
 
 
-def trained_model(config: Config, data: Prepared, task: Task, model: Any) -> TrainedModel:
-    """A model with what it needs beside the weights."""
+def trained_model(
+    config: Config, data: Prepared, task: Task, model: Any, *, own: str | None = None
+) -> TrainedModel:
+    """A model with what it needs beside the weights; `own` is the class of one's own."""
+    if own is not None:
+        dtype = config.train.inputs_dtype
+        told = OwnDescription(model=own, shape=data.shape, dtype=dtype, **task.facts)
+        return TrainedModel(told, model, data.standardization, data.targets)
     described = Description(
         sizes=(data.features, *config.model.hidden, data.outputs),
         activation=config.model.activation,
@@ -71,3 +96,31 @@ def trained_model(config: Config, data: Prepared, task: Task, model: Any) -> Tra
         **task.facts,
     )
     return TrainedModel(described, model, data.standardization, data.targets)
+
+
+def summarised(data: Prepared, at: State, steps: int) -> dict[str, Any]:
+    """How far a run has come, and on what; an epoch has so many `steps`."""
+    records = at.records
+    return {
+        **{name: value for name, value in records[-1].items() if name.startswith(("train", "valid"))},
+        "examples": {
+            "train": len(data.train),
+            "validation": len(data.validation) if data.validation is not None else 0,
+            "test": len(data.test),
+        },
+        "weights": count_weights(at.model),
+        "epochs": len(records),
+        "best_epoch": at.best_epoch,
+        "steps": len(records) * steps,
+        "seconds": round(at.seconds, 3),
+    }
+
+
+def versions(where: Device) -> dict[str, str]:
+    """Of what computed the run."""
+    backend = where.backend
+    return {
+        "portagrad": portagrad.__version__,
+        "numpy": np.__version__,
+        backend.name: backend.version,
+    }

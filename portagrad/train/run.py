@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
@@ -11,22 +12,22 @@ from typing import Any
 
 import numpy as np
 
-import portagrad
 from portagrad import random
 from portagrad.device import Device
 from portagrad.distributed import Communicator
 from portagrad.errors import NonFiniteError
+from portagrad.nn.containers import takes
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import Config
 from portagrad.train.feed import Feed, copied, evaluate, read, settled, too_large
 from portagrad.train.metrics import LOWER_IS_BETTER
-from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step, make_task
+from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step, make_task, placed
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
 from portagrad.train.output import CHECKPOINTS, Output
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
-from portagrad.train.result import Result, trained_model
+from portagrad.train.result import Result, summarised, trained_model, versions
 from portagrad.train.signals import StopSignals
 from portagrad.train.state import State
 from portagrad.train.step import weights_as
@@ -52,6 +53,13 @@ class Run:
         The settings that may not change where the run goes on.
     comm : Communicator
         The ranks that train it together. Each holds the same state at any time.
+    model : pytree, optional
+        Of one's own, of which the run takes a copy; by default the MLP of the configuration.
+
+    Attributes
+    ----------
+    own : str or None
+        The name of the class of a model of one's own.
     """
 
     def __init__(
@@ -62,18 +70,24 @@ class Run:
         keys: list[random.Key],
         fixed: Mapping[str, Any],
         comm: Communicator,
+        model: Any = None,
     ) -> None:
         self.config, self.where, self.prepared, self.comm = config, where, prepared, comm
         init_key, self.order_key, dropout_key = keys
         self.task = make_task(
             config, prepared.names, where, scaling=prepared.targets, class_weights=prepared.class_weights
         )
-        model = make_model(config, prepared.features, self.task.outputs, init_key, where)
+        self.own = type(model).__name__ if model is not None else None
+        dropout = bool(config.model.dropout)
+        if model is None:
+            model = make_model(config, prepared.features, self.task.outputs, init_key, where)
+        else:
+            model, dropout = placed(model, config.train.weights_dtype, where), takes(model, "key")
         self.steps = -(-len(prepared.train) // config.train.batch_size)
         self.schedule = make_schedule(config, self.steps)
         optimizer = make_optimizer(config, self.schedule)
-        self.eager = make_step(config, optimizer, self.task, comm=comm)
-        self.step = make_step(config, optimizer, self.task, compiled=config.train.compile, comm=comm)
+        make = functools.partial(make_step, config, optimizer, self.task, dropout=dropout, comm=comm)
+        self.eager, self.step = make(), make(compiled=config.train.compile)
         self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
         shard = (comm.rank, comm.size)
         self.feed = Feed(prepared.train, where, shard)
@@ -82,7 +96,7 @@ class Run:
         self.test = Feed(prepared.test, where, shard)
         self.watch = make_watch(self.step, config.train.compile)
         self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
-        self._about = {"settings": dict(fixed), "data": prepared.train.checksum()}
+        self._about = {"settings": dict(fixed), "data": prepared.checksum()}
         self._first: tuple[Any, Any] | None = None  # batch of the epoch, where this process has made it
         self._saved = time.monotonic()  # when, and after how many steps in all
         self._saved_step = 0
@@ -99,6 +113,13 @@ class Run:
             self.at.share(self.comm)
         self._saved_step = self._taken
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the run is of, for its files."""
+        own = {"model": self.own, "shape": list(self.prepared.shape)} if self.own is not None else {}
+        named = {key: list(x) if isinstance(x, tuple) else x for key, x in self.task.facts.items()}
+        return {"features": self.prepared.features, **own, **named}
+
     def described(self) -> str:
         """One line on what is trained on what."""
         data = self.prepared
@@ -114,6 +135,11 @@ class Run:
     def train(self, folder: Path, progress: Progress, output: Output) -> Result:
         """The epochs that are left, then the test; `folder` is only named."""
         at = self.at
+        if self.own is not None and not self._taken:
+            self._save(output)  # no file but this could make the weights that it begins with
+        way_on = f"portagrad train --resume {folder}"
+        if self.own is not None:
+            way_on = f"train.resume({str(folder)!r}, model=model, data=data)"
         began = time.perf_counter() - at.seconds
         progress.start(self.config.train.epochs, self.steps)
         if self._taken:
@@ -130,7 +156,7 @@ class Run:
                     self._save(output)
                     progress.note(
                         f"stopped at epoch {at.epoch}, batch {at.batch} of {self.steps}, and saved; "
-                        f"portagrad train --resume {folder} goes on from there"
+                        f"{way_on} goes on from there"
                     )
                     stop.leave()
                 record = self._record(output)
@@ -271,37 +297,19 @@ class Run:
         loss, predictions = evaluate(model, self.test, self.task, self.comm)
         tested = self.task.tested(data.test.targets, predictions)
         test = {"test_loss": loss, **{f"test_{name}": tested.measures[name] for name in self.task.told}}
-        models = {"model": trained_model(self.config, data, self.task, model)}
+        describe = functools.partial(trained_model, self.config, data, self.task, own=self.own)
+        models = {"model": describe(model)}
         if self.validation is not None:
-            models["best"] = trained_model(self.config, data, self.task, best)
-        summary = self._summary(test, tested.measures)
-        output.finished(at.records, test, models, tested, summary)
-        return Result(folder, model, tested, summary)
-
-    def _summary(self, test: Mapping[str, float], measures: Mapping[str, Any]) -> dict[str, Any]:
-        data, records, backend = self.prepared, self.at.records, self.where.backend
-        return {
+            models["best"] = describe(best)
+        summary = {
             **test,
-            **{name: value for name, value in records[-1].items() if name.startswith(("train", "valid"))},
-            "measures": dict(measures),
-            "examples": {
-                "train": len(data.train),
-                "validation": len(data.validation) if data.validation is not None else 0,
-                "test": len(data.test),
-            },
-            "features": data.features,
-            **{key: list(x) if isinstance(x, tuple) else x for key, x in self.task.facts.items()},
-            "weights": count_weights(self.at.model),
-            "epochs": len(records),
-            "best_epoch": self.at.best_epoch,
-            "steps": len(records) * self.steps,
+            **summarised(data, at, self.steps),
+            "measures": dict(tested.measures),
+            **self.facts,
             "seed": self.config.seed,
             "device": str(self.where),
             "ranks": self.comm.size,
-            "seconds": round(self.at.seconds, 3),
-            "versions": {
-                "portagrad": portagrad.__version__,
-                "numpy": np.__version__,
-                backend.name: backend.version,
-            },
+            "versions": versions(self.where),
         }
+        output.finished(at.records, test, models, tested, summary)
+        return Result(folder, models["model"], tested, summary)

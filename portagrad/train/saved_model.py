@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,54 +18,17 @@ from portagrad.device import Device, current_device, device_of, transfer
 from portagrad.device import device as device_at
 from portagrad.errors import CheckpointError, DataError
 from portagrad.namespace import function
+from portagrad.train.description import Description, OwnDescription, read_description
 from portagrad.train.examples import ROWS, scaled
 from portagrad.train.feed import on_host
-from portagrad.train.schema import Count, Fault, Fraction, build
-from portagrad.train.weights import checked_sum, read_weights, save_weights
-from portagrad.transforms.tree import to_device
+from portagrad.train.weights import checked_sum, named_leaves, read_weights, save_weights, structured
+from portagrad.transforms.tree import flatten, to_device
 
 _softmax = function("softmax")
-FORMAT = 1
 FILE = "model.safetensors"
 _KEY = "portagrad"
-# Above this a description allocates more than its file could hold.
-_MOST_TEXT = 1 << 24
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """What a file says of its model.
-
-    Attributes
-    ----------
-    format : int
-        Version of the file's format.
-    task : str
-        ``"classification"`` or ``"regression"``.
-    sizes : tuple of int
-        Of the input, of each hidden layer, and of the output.
-    activation : str
-    dropout : float
-    dtype : str
-    classes : tuple of str
-        A name per class; empty for regression.
-    targets : tuple of str
-        Of a regression, a name per output where they are known.
-    features : tuple of str
-        A name per input, where they are known.
-    """
-
-    format: Count = FORMAT
-    task: Literal["classification", "regression"] = "classification"
-    sizes: tuple[Count, ...]
-    activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus", "tanh"] = "relu"
-    dropout: Fraction = 0.0
-    dtype: Literal["float32", "float64"] = "float32"
-    classes: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +53,15 @@ class TrainedModel:
 
     Attributes
     ----------
-    description : Description
-    model : nn.MLP
+    description : Description or OwnDescription
+    model : nn.MLP, or the model that `train.fit` was given
         Takes standardised inputs.
     inputs, targets : Standardization
         `targets` is None for a classifier.
     """
 
-    description: Description
-    model: nn.MLP
+    description: Description | OwnDescription
+    model: Any
     inputs: Standardization
     targets: Standardization | None = None
 
@@ -123,13 +87,12 @@ class TrainedModel:
         (4, 3)
         """
         rows = on_host(inputs)
-        features = self.description.sizes[0]
-        if rows.ndim < 2 or int(np.prod(rows.shape[1:])) != features:
-            raise DataError(
-                f"the model takes {features} numbers per example, but the inputs have the shape {rows.shape}"
-            )
+        shape = self.description.shape
+        if rows.ndim < 2 or math.prod(rows.shape[1:]) != math.prod(shape):
+            each = f"{shape[0]} numbers per example" if len(shape) == 1 else f"examples of the shape {shape}"
+            raise DataError(f"the model takes {each}, but the inputs have the shape {rows.shape}")
         parts = [self._outputs(rows[i : i + ROWS], i) for i in range(0, len(rows), ROWS)]
-        whole = np.concatenate(parts) if parts else np.zeros((0, self.description.sizes[-1]))
+        whole = np.concatenate(parts) if parts else np.zeros((0, self.description.outputs))
         if self.targets is not None:
             return Prediction(self.targets.undo(whole))
         return Prediction(whole.argmax(axis=1), whole)
@@ -137,7 +100,8 @@ class TrainedModel:
     def _outputs(self, rows: Array, first: int) -> Array:
         """Probabilities or scaled values of some rows."""
         x = scaled(self.inputs, rows, self.description.dtype, "inputs", first=first)
-        y = self.model(transfer(x, device_of(self.model.layers[0].weight)))
+        where = device_of(flatten(self.model)[0][0])
+        y = self.model(transfer(x.reshape(len(x), *self.description.shape), where))
         return on_host(y if self.targets is not None else _softmax(y, axis=-1)).astype(np.float64)
 
     def on(self, where: Device | str) -> TrainedModel:
@@ -165,20 +129,22 @@ def save_model(path: str | Path, trained: TrainedModel) -> None:
     save_weights(path, arrays, metadata={_KEY: text})
 
 
-def load_model(path: str | Path, *, device: Device | str | None = None) -> TrainedModel:
+def load_model(path: str | Path, *, like: Any = None, device: Device | str | None = None) -> TrainedModel:
     """Read a trained model.
 
     Parameters
     ----------
     path : str or Path
         The file, or the folder of the run.
+    like : pytree of arrays, optional
+        For a model that `train.fit` was given: one with the same names and shapes of weights.
     device : Device or str, optional
         Where its weights go; the device in force by default.
 
     Raises
     ------
     CheckpointError
-        If the file is missing or damaged, or says of its model what cannot be.
+        If the file is missing or damaged, or says of its model what cannot be, or what is not `like`.
 
     Examples
     --------
@@ -196,71 +162,62 @@ def load_model(path: str | Path, *, device: Device | str | None = None) -> Train
     arrays, metadata = read_weights(path)
     if _KEY not in metadata:
         raise CheckpointError(f"{path}: holds weights alone, not a model that `portagrad train` has saved")
-    told = _described(path, metadata[_KEY])
+    told = read_description(path, metadata[_KEY])
     checked_sum(path, arrays, metadata)
     where = current_device() if device is None else device_at(device)
+    model = _mlp(path, arrays, told, where) if like is None else _own(path, arrays, told, like, where)
+    inputs = _scaling(path, arrays, "inputs", math.prod(told.shape))
+    targets = _scaling(path, arrays, "targets", told.outputs) if told.task == "regression" else None
+    if arrays:
+        raise CheckpointError(
+            f"{path}: the array {shown(next(iter(arrays)))} belongs to no part of the model"
+        )
+    return TrainedModel(told, model, inputs, targets)
+
+
+def _mlp(path: Path, arrays: dict[str, Array], told: Description | OwnDescription, where: Device) -> nn.MLP:
+    """The model that a description makes."""
+    if isinstance(told, OwnDescription):
+        raise CheckpointError(
+            f"{path}: has the weights of a model of one's own, {shown(told.model)}, which no file can make; "
+            "give one like it in Python: train.load_model(path, like=model)"
+        )
     layers = []
     for i, (n_in, n_out) in enumerate(zip(told.sizes, told.sizes[1:], strict=False)):
         weight = _array(path, arrays, f"model.layers.{i}.weight", (n_in, n_out), told.dtype)
         bias = _array(path, arrays, f"model.layers.{i}.bias", (n_out,), told.dtype)
         layers.append(nn.Linear(transfer(weight, where), transfer(bias, where)))
-    inputs = _scaling(path, arrays, "inputs", told.sizes[0])
-    targets = _scaling(path, arrays, "targets", told.sizes[-1]) if told.task == "regression" else None
-    if arrays:
-        raise CheckpointError(
-            f"{path}: the array {shown(next(iter(arrays)))} belongs to no part of the model"
-        )
-    return TrainedModel(told, nn.MLP(tuple(layers), told.activation, told.dropout), inputs, targets)
+    return nn.MLP(tuple(layers), told.activation, told.dropout)
+
+
+def _own(
+    path: Path, arrays: dict[str, Array], told: Description | OwnDescription, like: Any, where: Device
+) -> Any:
+    """A model of the structure of another, with the file's weights."""
+    shapes = {name: tuple(leaf.shape) for name, leaf in named_leaves({"model": like}).items()}
+    leaves = [_array(path, arrays, name, shape, told.dtype, "`like`") for name, shape in shapes.items()]
+    return structured(like, [transfer(leaf, where) for leaf in leaves])
 
 
 def _arrays(scaling: Standardization) -> Mapping[str, Array]:
     return {"mean": np.asarray(scaling.mean), "scale": np.asarray(scaling.scale)}
 
 
-def _described(path: Path, text: str) -> Description:
-    """The description in a file's metadata, every field checked."""
-    try:
-        table = json.loads(text) if len(text) <= _MOST_TEXT else None
-    except (ValueError, RecursionError):
-        table = None
-    if not isinstance(table, dict):
-        raise CheckpointError(f"{path}: its description is no JSON table")
-    if table.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: is of the format {shown(str(table.get('format')))}; this portagrad reads {FORMAT}"
-        )
-    try:
-        told = build(Description, table)
-    except Fault as fault:
-        raise CheckpointError(f"{path}: its description: {fault}") from None
-    outputs = told.sizes[-1] if len(told.sizes) > 1 else 0
-    wrong = (
-        f"sizes: expected two or more, got {list(told.sizes)}"
-        if not outputs
-        else f"classes: {len(told.classes)} names for {outputs} outputs"
-        if told.task == "classification" and (len(told.classes) != outputs or outputs < 2)
-        else f"classes: {len(told.classes)} names in a regression"
-        if told.task == "regression" and told.classes
-        else f"targets: {len(told.targets)} names for {outputs} outputs"
-        if told.targets and (len(told.targets) != outputs or told.task != "regression")
-        else f"features: {len(told.features)} names for {told.sizes[0]} inputs"
-        if told.features and len(told.features) != told.sizes[0]
-        else ""
-    )
-    if wrong:
-        raise CheckpointError(f"{path}: its description: {wrong}")
-    return told
-
-
-def _array(path: Path, arrays: dict[str, Array], name: str, shape: tuple[int, ...], dtype: str) -> Array:
-    """Take an array out of those that were read, as the description says it is."""
+def _array(
+    path: Path,
+    arrays: dict[str, Array],
+    name: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    source: str = "the description",
+) -> Array:
+    """Take an array out of those that were read, of the shape that the description or a model has."""
     if name not in arrays:
         raise CheckpointError(f"{path}: no array {shown(name)}")
     array = arrays.pop(name)
     if array.shape != shape or array.dtype != dtype:
         raise CheckpointError(
-            f"{path}: the array {shown(name)} is {array.dtype} {array.shape}, "
-            f"by the description {dtype} {shape}"
+            f"{path}: the array {shown(name)} is {array.dtype} {array.shape}, by {source} {dtype} {shape}"
         )
     if not np.isfinite(array).all():
         raise CheckpointError(f"{path}: the array {shown(name)} holds a number that is not finite")

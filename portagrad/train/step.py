@@ -9,6 +9,7 @@ from portagrad import optim, random
 from portagrad.compile.compiled import compile
 from portagrad.distributed import Communicator
 from portagrad.namespace import creation, function
+from portagrad.nn.containers import takes
 from portagrad.train.task import Task
 from portagrad.transforms.gradient import value_and_grad
 from portagrad.transforms.tree import tree_map
@@ -27,7 +28,8 @@ def outputs_of(model: Any, x: Any, *, key: random.Key | None = None) -> Any:
     The weights may have another one, in which they are kept and updated (Micikevicius et al., 2018, "Mixed
     precision training", section 3.1); their gradients then have it too.
     """
-    return weights_as(x.dtype, model)(x, key=key)
+    model = weights_as(x.dtype, model)
+    return model(x, key=key) if key is not None and takes(model, "key") else model(x)
 
 
 def weights_as(dtype: Any, model: Any) -> Any:
@@ -54,7 +56,8 @@ class Step:
     ----------
     optimizer : Optimizer
     task : Task
-    dropout : float
+    dropout : float or bool
+        Whether each step draws a key for the model.
     slice_size : int, optional
         How many examples are computed at a time, for a batch whose activations would not fit into memory: the
         gradients of its slices are added up, and the step is the same to rounding. By default all.

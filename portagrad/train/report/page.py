@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from portagrad.errors import Error
 from portagrad.train.metrics import LOWER_IS_BETTER, SHARES, said
 from portagrad.train.report.chart import Chart, Line, histogram_chart, line_chart, scatter_chart
 from portagrad.train.report.classes import classes
-from portagrad.train.report.drawings import Drawing, drawings
+from portagrad.train.report.drawings import drawings
 from portagrad.train.report.record import Predictions, RunRecord, number
 from portagrad.train.reports import titled
 from portagrad.train.run_folder import write_text
@@ -185,11 +186,16 @@ def _fit(predictions: Predictions) -> list[Chart]:
     return made
 
 
-def _drawn(run: RunRecord) -> list[Drawing]:
+def _drawn(run: RunRecord) -> list[dict[str, str]]:
+    """The drawings as images by a data URL, in which no script runs."""
     # A page without its drawing is better than none: what is drawn comes from files that may be anything.
     with contextlib.suppress(Error, ValueError, TypeError, MemoryError):
-        return drawings(run)
+        return [{**vars(drawing), "source": _image(drawing.svg)} for drawing in drawings(run)]
     return []
+
+
+def _image(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}" if svg else ""
 
 
 def _norm_charts(run: RunRecord) -> dict[str, Any]:

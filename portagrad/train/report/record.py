@@ -17,6 +17,7 @@ from portagrad.errors import ConfigError
 
 # No file that a run writes for its report comes near; a larger one is not a run's.
 _LARGEST = 256 * 2**20
+DRAWINGS = "drawings.json"
 MARKS = ("config.toml", "metrics.jsonl")
 """A folder with one of these files is a run's."""
 
@@ -42,6 +43,16 @@ class Predictions:
     total: int
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as the text of an SVG file, or the note that stands in its place."""
+
+    title: str
+    description: str = ""
+    svg: str = ""
+    note: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class RunRecord:
     """What is known of a run.
@@ -61,6 +72,8 @@ class RunRecord:
         What ``summary.json`` and ``environment.json`` hold, empty where there are none.
     confusion : Confusion, optional
     predictions : Predictions, optional
+    drawings : tuple of Drawing, optional
+        Those that the run has left, of a model that no configuration makes.
     error : str
         Of a failed run, why.
     faults : tuple of str
@@ -76,6 +89,7 @@ class RunRecord:
     environment: dict[str, Any]
     confusion: Confusion | None
     predictions: Predictions | None
+    drawings: tuple[Drawing, ...] | None
     error: str
     faults: tuple[str, ...]
 
@@ -210,6 +224,7 @@ def read_run(folder: str | Path) -> RunRecord:
         environment=read("environment.json", _object) or {},
         confusion=read("confusion.json", lambda text: _confusion(_object(text))),
         predictions=read("predictions.json", lambda text: _predictions(_object(text))),
+        drawings=read(DRAWINGS, lambda text: _drawings(_object(text))),
         error=error,
         faults=tuple(faults),
     )
@@ -260,6 +275,13 @@ def _predictions(record: Mapping[str, Any]) -> Predictions:
     if type(total) is not int or total < len(targets):
         raise ValueError("fewer examples than targets")
     return Predictions(targets, values, tuple(map(str, names)), total)
+
+
+def _drawings(record: Mapping[str, Any]) -> tuple[Drawing, ...]:
+    made = tuple(Drawing(**drawing) for drawing in record["drawings"])
+    if not all(isinstance(text, str) for drawing in made for text in vars(drawing).values()):
+        raise ValueError("a drawing is not made of texts")
+    return made
 
 
 def _table(value: Any) -> Mapping[str, Any]:
