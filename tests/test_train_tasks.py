@@ -205,6 +205,9 @@ def test_a_test_file_needs_the_targets_of_the_training_file(table, tmp_path):
     ):
         prepare(data, random.key(0))
     np.savez(tmp_path / "test.npz", x=held["x"][:20], y=held["y"][:20])
+    np.savez(tmp_path / "huge.npz", x=held["x"], y=held["y"] * [1, 1e200])
+    with pytest.raises(DataError, match=r"'warmth' is too large for its deviation to be a number"):
+        prepare(dataclasses.replace(table.data, path=tmp_path / "huge.npz"), random.key(0))
     prepared = prepare(data, random.key(0), "float64")
     np.testing.assert_allclose(prepared.targets.undo(prepared.test.targets), held["y"][:20])
     assert (len(prepared.train), len(prepared.test)) == (216, 20)
