@@ -128,7 +128,12 @@ def equal(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "how"), [((3, 4), ()), ((2,), ("train.compile=true", "train.slice_size=6"))]
+    ("sizes", "how"),
+    [
+        ((3, 4), ()),
+        ((2,), ("train.compile=true", "train.slice_size=6")),
+        ((2,), ("data.class_weights=balanced", "train.label_smoothing=0.1", 'train.metrics=["f1_macro"]')),
+    ],
 )
 def test_the_loss_curve_is_the_same_on_any_number_of_ranks(
     folder: Path, sizes: tuple[int, ...], how: tuple[str, ...]
