@@ -302,6 +302,7 @@ def a_tree_and_objects_go_round(comm: Any) -> None:
     np.testing.assert_array_equal(rows["x"], np.stack([expected, expected], axis=1))
     np.testing.assert_array_equal(rows["flag"], np.arange(comm.size) > 0)
     rows["x"][...] = 0  # it is the caller's
+    assert comm.all_gather(np.empty((comm.rank + 1, 0))).shape == (comm.size * (comm.size + 1) // 2, 0)
     with raises(TypeError, "without axes"):
         comm.all_gather(np.asarray(1.0))
     with raises(TypeError, "Python's objects"):
