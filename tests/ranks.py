@@ -163,6 +163,10 @@ class Spy:
         self._sent.append(receive.nbytes)
         self._comm.Allreduce(send, receive, op)
 
+    def Iallreduce(self, send: Any, receive: Any, op: Any) -> Any:
+        self._sent.append(receive.nbytes)
+        return self._comm.Iallreduce(send, receive, op)
+
 
 @check
 def extremes_pass_on_nan_and_order_zeros(comm: Any) -> None:
