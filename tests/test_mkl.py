@@ -115,6 +115,22 @@ def test_gradients_eager_and_compiled_take_it(team, monkeypatch):
     assert len(taken) == 2
 
 
+def test_a_library_that_cannot_be_loaded_is_done_without(tmp_path):
+    """Such as another system's: NumPy multiplies."""
+    for part in mkl._PARTS:
+        (tmp_path / f"{part}.so").write_bytes(b"no library")
+    code = (
+        "import importlib.metadata, pathlib, numpy as np\n"
+        "from portagrad_numpy import mkl\n"
+        "class File(type(pathlib.Path())):\n"
+        "    def locate(self): return self\n"
+        f"importlib.metadata.files = lambda name: list(File({str(tmp_path)!r}).iterdir())\n"
+        "print(mkl.team(), mkl.dot(np.ones((300, 300)), np.ones((300, 300)))[0, 0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "None 300.0", done.stderr
+
+
 def test_no_symbol_of_it_is_seen_by_others():
     """torch has an MKL of its own, which would run on this one."""
     if mkl.team() is None:

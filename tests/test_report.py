@@ -59,7 +59,7 @@ def runs(tmp_path_factory):
             data=DataConfig(path=folder / "rents.npz", task="regression", names=("rent", HOSTILE)),
             model=ModelConfig(hidden=(16,), loss="huber"),
             optimizer=OptimizerConfig(lr=0.02),
-            train=LoopConfig(epochs=4, batch_size=50, compile=False, metrics=("mae",)),
+            train=LoopConfig(epochs=4, batch_size=50, compile=False, metrics=("mae",), tensorboard=True),
             device="cpu",
             output=folder / "rents",
         )
@@ -510,5 +510,7 @@ def test_tensorboard_reads_back_what_the_run_wrote(runs):
         assert histogram[:, 2].sum() == 64 * 16
     (text,) = make_ndarray(read.Tensors("configuration")[0].tensor_proto).ravel()
     assert "    lr = 0.01" in text.decode().splitlines()
+    fitted = EventAccumulator(str(runs / "rents" / "tensorboard")).Reload().Tags()["tensors"]
+    assert {"r2/train", "r2/validation", "mae/validation", "mse/test", "mae/test"} <= set(fitted)
     assert "_hparams_/session_start_info" in read.summary_metadata or any("hparams" in tag for tag in tags)
     assert not (runs / "digits-2" / "tensorboard").exists()

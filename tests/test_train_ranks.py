@@ -128,7 +128,7 @@ def equal(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "how"), [((2, 4), ()), ((4,), ("train.compile=true",)), ((3,), ("train.slice_size=4",))]
+    ("sizes", "how"), [((3, 4), ()), ((2,), ("train.compile=true", "train.slice_size=6"))]
 )
 def test_the_loss_curve_is_the_same_on_any_number_of_ranks(
     folder: Path, sizes: tuple[int, ...], how: tuple[str, ...]

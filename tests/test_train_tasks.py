@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import cuda_on_host
 import numpy as np
 import pytest
 from sklearn import metrics as theirs
@@ -250,6 +251,29 @@ def test_tasks_are_the_same_on_every_device_and_in_slices(xp_device):
             values = [on_host(value) if not isinstance(value, int) else value for value in told]
             for one, other in zip(values, found.setdefault(name, values), strict=True):
                 np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.skipif(cuda_on_host.COMPILER is None, reason=cuda_on_host.NO_COMPILER)
+@pytest.mark.parametrize("task", ["weighted", "regression"])
+def test_the_steps_of_tasks_are_kernels_of_cupys_plan(task):
+    """Without a card: the kernels that CuPy would run, on the host; all but the argmax of the hits."""
+    x, labels, targets = (array.astype(np.float32) for array in drawn(pg.device("cpu")))
+    if task == "weighted":
+        made = Classification(("a", "b", "c"), np.asarray([2, 0, 0.5], np.float32), 0.1)
+        y = labels.astype(np.int32)
+    else:
+        made, y = Regression(("u", "v"), Standardization(np.zeros(2), np.ones(2)), "huber", 0.5), targets
+    model, optimizer = nn.MLP.init(random.key(3), [4, 5, made.outputs], device="cpu"), optim.adamw(0.05)
+    theirs = (model, (optimizer.init(model), random.key(1)))
+    with cuda_on_host.compiling():
+        step = Step(optimizer, made, compiled=True)
+        ours = pg.compile(lambda tree: tree)(theirs)
+        for _ in range(3):
+            *ours, loss, score = step(*ours, x, y)
+            *theirs, expected, hits = Step(optimizer, made)(*theirs, x, y)
+            assert (float(loss), float(score)) == pytest.approx((float(expected), float(hits)), rel=1e-4)
+        told = step._whole.report()
+    assert ("1 calls of CuPy" in told and "calls: argmax" in told) or "0 calls of CuPy" in told
 
 
 def test_a_batch_whose_classes_weigh_nothing_teaches_nothing():

@@ -47,7 +47,12 @@ def library() -> Any:
         return None
     paths = {file.name.partition(".")[0]: str(Path(str(file.locate())).resolve()) for file in files}
     parts = [paths[part] for part in _PARTS if part in paths]
-    return _loaded(parts) if len(parts) == len(_PARTS) else None
+    if len(parts) < len(_PARTS):
+        return None
+    try:
+        return _loaded(parts)
+    except OSError:  # of another system's wheel, or where /proc is not to be seen
+        return None
 
 
 def _loaded(paths: list[str]) -> Any:
@@ -153,7 +158,7 @@ class Team:
         with self.lock:
             if pieces > 1:
                 self.wake()
-            self.multiply[size](self.words, self.functions[size], pieces, rows, step, a, b, out)
+            self.multiply(size)(self.words, self.functions[size], pieces, rows, step, a, b, out)
         return out
 
     def wake(self) -> None:

@@ -7,6 +7,7 @@ nothing to do for a while.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numba
@@ -134,7 +135,19 @@ def gemm(
 _WORDS = types.Array(types.int64, 1, "C")
 
 
-@numba.njit(types.void(_WORDS, types.int64), nogil=True, cache=True)
+def _keeps() -> bool:
+    """Whether numba finds a folder to keep machine code in: else it refuses, and compiles in each process."""
+    try:
+        numba.njit(cache=True)(_keeps)
+    except RuntimeError:
+        return False
+    return True
+
+
+_compiled = functools.partial(numba.njit, nogil=True, cache=_keeps())
+
+
+@_compiled(types.void(_WORDS, types.int64))
 def piece(words: Any, i: Any) -> None:
     """Some rows of a product, or some columns."""
     function, single, ta, tb, m, n, k, a, lda, b, ldb, c, ldc, rows, step, size = words[JOB : JOB + 16]
@@ -153,7 +166,7 @@ def piece(words: Any, i: Any) -> None:
         gemm(function, 1.0, ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
 
 
-@numba.njit(types.boolean(_WORDS), nogil=True, cache=True)
+@_compiled(types.boolean(_WORDS))
 def took(words: Any) -> Any:
     """Do the next piece of the job there is, if there is one."""
     while True:
@@ -166,7 +179,7 @@ def took(words: Any) -> Any:
             return True
 
 
-@numba.njit(types.void(_WORDS, types.int64), nogil=True, cache=True)
+@_compiled(types.void(_WORDS, types.int64))
 def serve(words: Any, asleep: Any) -> None:
     """Do pieces until there has been none for a while; the word `asleep` tells that it has ended."""
     idle = 0
@@ -197,12 +210,11 @@ def _multiply(words: Any, function: Any, pieces: Any, rows: Any, step: Any, a: A
         pause()
 
 
-def _of(number: Any) -> Any:
+@functools.cache
+def multiply(size: int) -> Any:
+    """`_multiply` for numbers of so many bytes."""
+    number = types.float32 if size == 4 else types.float64
     read = types.Array(number, 2, "A", readonly=True)
     whole = types.int64
     signature = types.void(_WORDS, whole, whole, whole, whole, read, read, types.Array(number, 2, "C"))
-    return numba.njit(signature, nogil=True, cache=True)(_multiply)
-
-
-multiply = {4: _of(types.float32), 8: _of(types.float64)}
-"""By the size of a number."""
+    return _compiled(signature)(_multiply)

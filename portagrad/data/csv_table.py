@@ -66,7 +66,7 @@ class Table:
         try:
             self.values.extend(map(float, row))
         except ValueError:
-            position = next(i for i, field in enumerate(row) if not is_number(field))
+            position = next(i for i, field in enumerate(row) if not _is_number(field))
             field = row[position].strip()
             fault = f"{shown(field)} is not a number" if field else "the field is empty"
             raise DataError(f"{self._place(line, position)[0]}: {fault}") from None
@@ -90,16 +90,16 @@ class Table:
         for row, label in enumerate(self.labels):
             if not label:
                 raise DataError(f"{self.place(self.lines[row], column)}: the label is empty")
-        if not is_number(self.labels[0]):
+        if not _is_number(self.labels[0]):
             return np.asarray(self.labels)
         for row, label in enumerate(self.labels):
-            if not is_number(label):
+            if not _is_number(label):
                 place = self.place(self.lines[row], column)
                 raise DataError(f"{place}: the label {shown(label)} is not a whole number")
         return np.asarray([float(label) for label in self.labels])
 
 
-def is_number(field: str) -> bool:
+def _is_number(field: str) -> bool:
     try:
         float(field)
     except ValueError:
@@ -137,7 +137,7 @@ def tables(
     line, first = next(lines, (0, []))
     if not first:
         raise DataError(f"{what}: no rows, only blank lines")
-    named = header if header is not None else not any(map(is_number, first))
+    named = header if header is not None else not any(map(_is_number, first))
     names = [field.strip() for field in first] if named else None
     column = text(names, len(first)) if text is not None else None
     table = whole = Table(what, line, len(first), column, names)

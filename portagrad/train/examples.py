@@ -153,7 +153,7 @@ def scaled(
     `first` is the number of the first row, and `noun` what a column is called, in the message.
     """
     with np.errstate(over="ignore"):
-        ready: Array = standardization(values).astype(dtype)
+        ready: Array = standardization(values, dtype)
     if not np.isfinite(ready).all():
         row, column = np.argwhere(~np.isfinite(ready))[0].tolist()
         value = values.reshape(len(values), -1)[row, column]

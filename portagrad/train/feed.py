@@ -147,3 +147,14 @@ def settled(tree: Any, where: Device) -> Any:
             leaves[i] = transfer(flat[start : start + size].reshape(shape), where)
             start += size
     return unflatten(structure, leaves)
+
+
+def too_large(where: Device, rows: int, slice_size: int | None, error: BaseException) -> OutOfMemoryError:
+    """A step for which the device has no room, with what would need less of it."""
+    at_once = min(rows, slice_size or rows)
+    smaller = f"try train.slice_size = {at_once // 2}, which computes the same step in parts, or "
+    advice = smaller if at_once > 1 else "try "
+    return OutOfMemoryError(
+        f"{where} has no memory left for {at_once} examples of a batch of {rows} at once; "
+        f"{advice}a smaller model.hidden ({' '.join(str(error).split())[:200]})"
+    )

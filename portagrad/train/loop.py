@@ -24,7 +24,8 @@ from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
 from portagrad.train.report import flat
 from portagrad.train.report.environment import write_environment
-from portagrad.train.run import Result, Run
+from portagrad.train.result import Result
+from portagrad.train.run import Run
 from portagrad.train.run_folder import fresh_folder, write_text
 from portagrad.train.schema import Fault
 from portagrad.train.step import loss_of

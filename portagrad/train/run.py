@@ -6,7 +6,6 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import portagrad
 from portagrad import random
 from portagrad.device import Device
 from portagrad.distributed import Communicator
-from portagrad.errors import NonFiniteError, OutOfMemoryError
+from portagrad.errors import NonFiniteError
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import Config
-from portagrad.train.feed import Feed, copied, evaluate, read, settled
+from portagrad.train.feed import Feed, copied, evaluate, read, settled, too_large
 from portagrad.train.metrics import LOWER_IS_BETTER
 from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step, make_task
 from portagrad.train.nonfinite import first_bad_step, is_finite
@@ -27,64 +26,16 @@ from portagrad.train.norms import make_watch, read_norms
 from portagrad.train.output import CHECKPOINTS, Output
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
-from portagrad.train.saved_model import Description, TrainedModel
+from portagrad.train.result import Result, trained_model
 from portagrad.train.signals import StopSignals
 from portagrad.train.state import State
 from portagrad.train.step import weights_as
-from portagrad.train.task import Tested
 from portagrad.train.weights import count_weights
 
 # Steps between two looks at the losses: each look waits for the device, and a fault is found this late.
 _WINDOW = 256
 # Between two checkpoints at the ends of epochs, so that short epochs do not spend their time on writing.
 _SECONDS = 10.0
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A run that came to its end.
-
-    Attributes
-    ----------
-    folder : Path
-    model : nn.MLP
-        The trained model, on the run's device.
-    test : Tested
-        What the test has shown, with every measure of the task.
-    summary : dict
-        What ``summary.json`` holds.
-    """
-
-    folder: Path
-    model: Any
-    test: Tested
-    summary: dict[str, Any]
-
-    @property
-    def test_loss(self) -> float:
-        """The mean loss of the test examples."""
-        return float(self.summary["test_loss"])
-
-    @property
-    def test_accuracy(self) -> float:
-        """Of a classification, the share of the test examples that it takes for what they are."""
-        return float(self.test.measures["accuracy"])
-
-    @property
-    def test_r2(self) -> float:
-        """Of a regression, the share of the variance of the test's targets that it explains."""
-        return float(self.test.measures["r2"])
-
-    @property
-    def confusion(self) -> np.ndarray[Any, Any] | None:
-        """Of a classification, test examples by true class (row) and predicted class (column)."""
-        return self.test.confusion
-
-    def __str__(self) -> str:
-        return (
-            f"test {self.test.line}, loss {self.test_loss:.4f}\n"
-            f"{self.folder}: {', '.join(sorted(path.name for path in self.folder.iterdir()))}"
-        )
 
 
 class Run:
@@ -122,7 +73,6 @@ class Run:
         self.schedule = make_schedule(config, self.steps)
         optimizer = make_optimizer(config, self.schedule)
         self.eager = make_step(config, optimizer, self.task, comm=comm)
-        self._alone = make_step(config, optimizer, self.task)
         self.step = make_step(config, optimizer, self.task, compiled=config.train.compile, comm=comm)
         self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
         shard = (comm.rank, comm.size)
@@ -227,7 +177,7 @@ class Run:
             try:
                 *carried, loss, score = self.step(carried[0], carried[1], inputs, labels)
             except self._out_of_memory as error:
-                raise self._too_large(labels.shape[0], error) from error
+                raise too_large(self.where, labels.shape[0], self.config.train.slice_size, error) from error
             carried = settled(tuple(carried), self.where)
             results.append((loss, score))
             sizes.append(self._size(at.batch + len(sizes)))
@@ -254,31 +204,15 @@ class Run:
     def _batches(self, key: random.Key, start: int) -> Iterator[tuple[Any, Any]]:
         return self.feed.batches(key, self.config.train.batch_size, start)
 
-    def _too_large(self, size: int, error: BaseException) -> OutOfMemoryError:
-        at_once = min(size, self.config.train.slice_size or size)
-        smaller = f"try train.slice_size = {at_once // 2}, which computes the same step in parts, or "
-        advice = smaller if at_once > 1 else "try "
-        return OutOfMemoryError(
-            f"{self.where} has no memory left for {at_once} examples of a batch of {size} at once; "
-            f"{advice}a smaller model.hidden ({' '.join(str(error).split())[:200]})"
-        )
-
     def _explained(self, before: tuple[Any, Any], key: random.Key) -> str:
         """One line on the step that made a NaN and its op, found by repeating the steps since `before`."""
-
-        def part(params: Any, state: Any, x: Any, y: Any) -> Any:
-            return self._alone(params, state, x, y) if x.shape[0] else ()
-
-        done, op = first_bad_step(self.eager, before, self._batches(key, self.at.batch), part)
+        batches = self._batches(key, self.at.batch)
+        done, op = first_bad_step(self.eager, before, batches, self.eager.part)
         found = [op for op in self.comm.all_gather_object(op) if op]
-        cause = (
-            found[0]
-            if found
-            else "a repeat of the steps was finite, so the device does not compute the same twice"
-        )
+        none = "a repeat of the steps was finite, so the device does not compute the same twice"
         return (
-            f"the loss or a weight is no longer finite at step {self._taken + done + 1} "
-            f"(epoch {self.at.epoch}): {cause}; try a lower optimizer.lr, or optimizer.clip_norm"
+            f"the loss or a weight is no longer finite at step {self._taken + done + 1} (epoch "
+            f"{self.at.epoch}): {[*found, none][0]}; try a lower optimizer.lr, or optimizer.clip_norm"
         )
 
     def _due(self, at_end: bool) -> bool:
@@ -337,24 +271,12 @@ class Run:
         loss, predictions = evaluate(model, self.test, self.task, self.comm)
         tested = self.task.tested(data.test.targets, predictions)
         test = {"test_loss": loss, **{f"test_{name}": tested.measures[name] for name in self.task.told}}
-        models = {"model": self._trained(model)}
+        models = {"model": trained_model(self.config, data, self.task, model)}
         if self.validation is not None:
-            models["best"] = self._trained(best)
+            models["best"] = trained_model(self.config, data, self.task, best)
         summary = self._summary(test, tested.measures)
         output.finished(at.records, test, models, tested, summary)
         return Result(folder, model, tested, summary)
-
-    def _trained(self, model: Any) -> TrainedModel:
-        """A model with what it needs beside the weights."""
-        data, config = self.prepared, self.config
-        described = Description(
-            sizes=(data.features, *config.model.hidden, data.outputs),
-            activation=config.model.activation,
-            dropout=config.model.dropout,
-            dtype=config.train.inputs_dtype,
-            **self.task.facts,
-        )
-        return TrainedModel(described, model, data.standardization, data.targets)
 
     def _summary(self, test: Mapping[str, float], measures: Mapping[str, Any]) -> dict[str, Any]:
         data, records, backend = self.prepared, self.at.records, self.where.backend

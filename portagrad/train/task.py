@@ -157,9 +157,10 @@ class Classification:
         return np.zeros(examples, np.int32)
 
     def measured(self, targets: Array, predictions: Array) -> dict[str, float]:
-        accuracy = float((predictions.argmax(axis=1) == targets).mean())
-        every = classification(targets.astype(np.int64), predictions) if self.metrics else {}
-        return {"accuracy": accuracy, **{name: every[name] for name in self.metrics}}
+        accuracy = float((predictions.argmax(axis=1) == targets).mean())  # which takes no matrix of classes
+        labels = targets.astype(np.int64)
+        others = classification(labels, predictions, self.metrics) if self.metrics else {}
+        return {"accuracy": accuracy, **{name: others[name] for name in self.metrics}}
 
     def tested(self, targets: Array, predictions: Array) -> Tested:
         matrix = confusion_matrix(targets, predictions.argmax(axis=1), len(self.names))
