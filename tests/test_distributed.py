@@ -23,6 +23,7 @@ import ranks
 from required import lacking
 
 import portagrad as pg
+from portagrad.backend import get_backend
 from portagrad.distributed import launch
 from portagrad.testing.plugin import REQUIRE
 from portagrad.testing.trials import DEVICES
@@ -116,6 +117,20 @@ def test_sums_go_through_nccl_where_all_ranks_have_it() -> None:
         lacking("strict", "array-api-strict is not installed: pip install array-api-strict")
     check = "sums_go_through_nccl_where_all_ranks_have_it"
     assert passed(job(2, check)) == [check]
+
+
+def test_nccl_sums_in_cuda_memory() -> None:
+    """On one card, with a communicator of one process: the library is found, and takes what it is given."""
+    try:
+        backend = get_backend("cupy")
+        own = backend.collectives(device := backend.devices()[0])  # type: ignore[misc]
+    except pg.BackendUnavailableError as error:
+        lacking("nccl", str(error))
+    own.join(0, 1, own.invitation())
+    for dtype in ("int32", "int64", "float32", "float64", "complex64", "complex128"):
+        x = backend.from_numpy(np.arange(5).astype(dtype), device)
+        own.all_reduce(x)
+        np.testing.assert_array_equal(backend.to_numpy(x), np.arange(5))
 
 
 def installed(device: str) -> bool:
