@@ -35,6 +35,12 @@ from benchmarks.scaling import mpiexec
 
 PAGE = overlap.PAGE.read_text("utf-8")
 SCRIPT = Path(__file__).with_name("ranks.py")
+OPEN_MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+"""What Open MPI wants to be told, for a machine that has it and not MPICH."""
 SECONDS = 60
 """A job that takes longer hangs."""
 
@@ -71,7 +77,7 @@ def run(size: int, *arguments: str, **environment: str) -> subprocess.CompletedP
     path = os.pathsep.join([str(root), str(root / "backends"), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [str(mpiexec()), "-n", str(size), sys.executable, *arguments],
-        env={**os.environ, **one_thread, "PYTHONPATH": path, **environment},
+        env={**os.environ, **one_thread, **OPEN_MPI, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -173,14 +179,12 @@ def test_a_job_ends_when_one_of_its_ranks_does(check: str, size: int, status: in
     begun = time.monotonic()
     done = job(size, check)
     assert time.monotonic() - begun < SECONDS / 3
-    assert done.returncode == status, done.stderr
-    assert said in done.stderr and not passed_any(done)
-    assert ("Abort" in done.stderr) == said.endswith("all ranks end\n")
+    assert done.returncode == status or (check == "one_rank_is_killed" and done.returncode == 137), (
+        done.stderr
+    )
+    assert said in done.stderr and "passed" not in done.stdout
+    assert ("abort" in done.stderr.lower()) == said.endswith("all ranks end\n")
     assert ("Traceback" in done.stderr) == ("bug" in check or "unguarded" in check)
-
-
-def passed_any(done: subprocess.CompletedProcess[str]) -> bool:
-    return "passed" in done.stdout
 
 
 @pytest.fixture
@@ -243,7 +247,7 @@ def test_a_launcher_of_another_mpi_is_an_error(anew: pytest.MonkeyPatch) -> None
     anew.setitem(sys.modules, "mpi4py", module)
     anew.setenv("PMI_SIZE", "4")
     with pytest.raises(
-        pg.DistributedError, match=r"4 processes, but each is alone: .*Open MPI v5\.0\.6, package"
+        pg.DistributedError, match=r"4 processes, but each is alone: .*Open MPI v5\.0\.6; start"
     ):
         pg.distributed.world()
 
