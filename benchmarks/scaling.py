@@ -16,14 +16,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import portagrad as pg
 from benchmarks.machine import describe
-from portagrad.distributed import step_time
+from portagrad.distributed import Communicator, step_time
 
 HOME = Path(__file__).parent
 PAGE = HOME.parent / "docs" / "scaling.md"
@@ -87,9 +89,7 @@ def launch(ranks: int, rounds: int) -> dict[str, Any]:
 
 def measure(rounds: int, found: Path) -> None:
     """One rank of a run: the link, the work of one rank alone, and steps."""
-    from mpi4py import MPI
-
-    world = MPI.COMM_WORLD
+    world = pg.distributed.world()
     result: dict[str, Any] = {"link": link(world, rounds)}
     if world.size == 1:
         result["work"] = {str(n): median(world, rounds, step(world, n)) for n in SHARES}
@@ -102,16 +102,14 @@ def measure(rounds: int, found: Path) -> None:
         found.write_text(json.dumps(result), encoding="utf-8")
 
 
-def median(world: Any, rounds: int, run: Callable[[], None]) -> float:
+def median(world: Communicator, rounds: int, run: Callable[[], None]) -> float:
     """The median over rounds of the slowest rank's seconds, each begun together."""
-    from mpi4py import MPI
-
     times = []
     for i in range(rounds + 3):
-        world.Barrier()
-        start = MPI.Wtime()
+        world.barrier()
+        start = time.perf_counter()
         run()
-        seconds = world.allreduce(MPI.Wtime() - start, MPI.MAX)
+        seconds = world.all_reduce(time.perf_counter() - start, op="max")
         times += [seconds] if i >= 3 else []  # the first compile and fill caches
     return statistics.median(times)
 
@@ -123,9 +121,8 @@ def parameters() -> list[Any]:
     return [x.astype(np.float32) for pair in made for x in pair]
 
 
-def step(world: Any, share: int, reduces: bool = True) -> Callable[[], None]:
-    """A step of stochastic gradient descent on this rank's share, its gradient in one buffer."""
-    import portagrad as pg
+def step(world: Communicator, share: int, reduces: bool = True) -> Callable[[], None]:
+    """A step of stochastic gradient descent on this rank's share."""
 
     def loss(p: list[Any], x: Any, labels: Any) -> Any:
         for i in range(0, len(p), 2):
@@ -138,49 +135,38 @@ def step(world: Any, share: int, reduces: bool = True) -> Callable[[], None]:
     x = rng.standard_normal((share, SIZES[0])).astype(np.float32)
     labels = rng.integers(0, SIZES[-1], share)
     state = parameters()
-    flat = np.empty(sum(p.size for p in state), np.float32)
-    parts = [a.reshape(p.shape) for a, p in zip(np.split(flat, ends(state)), state, strict=True)]
 
     def run() -> None:
         found = gradient(state, x, labels)
-        if world.size > 1 and reduces:
-            from mpi4py import MPI
-
-            for part, g in zip(parts, found, strict=True):
-                part[...] = g
-            world.Allreduce(MPI.IN_PLACE, flat)
-            found = parts
+        if reduces:
+            found = world.all_reduce(found, op="mean")
         for p, g in zip(state, found, strict=True):
-            p -= np.float32(0.01 / world.size) * g
+            p -= np.float32(0.01) * g
 
     return run
 
 
-def ends(state: list[Any]) -> Any:
-    """Where each array but the last ends in the buffer of all."""
-    return np.cumsum([p.size for p in state])[:-1]
-
-
-def link(world: Any, rounds: int) -> dict[str, dict[str, float]]:
-    """Seconds by bytes: half a round trip between ranks 0 and 1, and an all-reduce."""
+def link(world: Communicator, rounds: int) -> dict[str, dict[str, float]]:
+    """Seconds by bytes of MPI's own messages: half a round trip between ranks 0 and 1, and an all-reduce."""
     if world.size == 1:
         return {}
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
     found: dict[str, dict[str, float]] = {"ping-pong": {}, "all-reduce": {}}
     for nbytes in MESSAGES:
         buffer = np.zeros(nbytes // 4, np.float32)
 
         def there_and_back(buffer: Any = buffer) -> None:
-            if world.rank == 0:
-                world.Send(buffer, 1)
-                world.Recv(buffer, 1)
-            elif world.rank == 1:
-                world.Recv(buffer, 0)
-                world.Send(buffer, 0)
+            if comm.rank == 0:
+                comm.Send(buffer, 1)
+                comm.Recv(buffer, 1)
+            elif comm.rank == 1:
+                comm.Recv(buffer, 0)
+                comm.Send(buffer, 0)
 
         def reduced(buffer: Any = buffer) -> None:
-            from mpi4py import MPI
-
-            world.Allreduce(MPI.IN_PLACE, buffer)
+            comm.Allreduce(MPI.IN_PLACE, buffer)
 
         found["ping-pong"][str(nbytes)] = median(world, rounds, there_and_back) / 2
         found["all-reduce"][str(nbytes)] = median(world, rounds, reduced)

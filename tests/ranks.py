@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import portagrad as pg
+from portagrad.transforms.tree import Varying
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 
@@ -57,6 +58,7 @@ def tree_of(rank: int) -> dict[str, Any]:
         "bytes": rng.integers(0, 5, size=4).astype(np.uint8),
         "loss": float(rng.normal()),
         "examples": rank + 1,
+        "count": Varying(rank),
         "constant": pg.asarray(rng.normal(size=2)),
     }
 
@@ -96,6 +98,9 @@ def the_sum_is_that_of_the_ranks_trees(comm: Any) -> None:
             x, total, rtol=2e-3 if np.asarray(x).dtype == np.float16 else 1e-6, atol=1e-6
         )
     assert found["examples"] == comm.size * (comm.size + 1) // 2
+    assert comm.all_reduce(np.empty((2, 0))).shape == (2, 0) and comm.all_reduce([None, ()]) == [None, ()]
+    for tree in (np.ones(2), pg.asarray(np.ones(2)), np.ones(2)):  # of one shape, but not of one kind
+        same_kinds(comm.all_reduce(tree), tree)
 
 
 @check
@@ -299,6 +304,8 @@ def a_tree_and_objects_go_round(comm: Any) -> None:
     rows["x"][...] = 0  # it is the caller's
     with raises(TypeError, "without axes"):
         comm.all_gather(np.asarray(1.0))
+    with raises(TypeError, "Python's objects"):
+        comm.all_gather(np.asarray([None]))
     assert comm.all_gather_object(comm.local_rank) == list(range(comm.size))
 
 
@@ -331,6 +338,124 @@ def _times(weight: float, tree: Any) -> Any:
     from portagrad.transforms.tree import tree_map
 
     return tree_map(lambda x: weight * x, tree)
+
+
+def mlp(p: Any, x: Any, labels: Any) -> Any:
+    """A layer is used twice, one not at all, and `first` is complete last."""
+    hidden = pg.tanh(x @ p["first"]["w"] + p["first"]["b"])
+    for _ in range(2):
+        hidden = pg.tanh(hidden @ p["again"])
+    return pg.nn.cross_entropy(hidden @ p["last"], labels) * p["scale"]
+
+
+def mlp_data(rank: int) -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(1)
+    p = {
+        "first": {"w": rng.normal(size=(6, 5)).astype(np.float32), "b": rng.normal(size=5).astype(np.float32)}
+    }
+    p |= {"again": rng.normal(size=(5, 5)), "last": rng.normal(size=(5, 3)), "unused": np.ones(2)}
+    p |= {"scale": np.asarray(2.0)}
+    rng = np.random.default_rng(rank)
+    return p, rng.normal(size=(8, 6)), rng.integers(0, 3, 8)
+
+
+@check
+def a_gradient_is_reduced_while_it_is_made(comm: Any) -> None:
+    p, x, labels = mlp_data(comm.rank)
+    for op in ("mean", "sum"):
+        expected = comm.all_reduce(pg.value_and_grad(mlp)(p, x, labels), op=op)
+        for nbytes in (1, 200, 10**6):
+            found = comm.value_and_grad(mlp, op=op, bucket_bytes=nbytes)(p, x, labels)
+            same_kinds(found, expected)
+            for a, b in zip(leaves_of(found), leaves_of(expected), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-6)
+            told = comm.all_gather_object(digest(found))
+            assert told == [told[0]] * comm.size
+
+    def of_two(a: Any, labels: Any, b: Any) -> Any:
+        return mlp({**a, **b}, x, labels), {"rank": comm.rank, "count": pg.sum(a["scale"])}
+
+    one = {key: p[key] for key in ("first", "scale")}
+    other = {key: p[key] for key in ("again", "last", "unused")}
+    step = comm.value_and_grad(of_two, argnums=(2, 0), has_aux=True)
+    (value, aux), (of_b, of_a) = step(one, labels, other)
+    expected = comm.all_reduce(pg.value_and_grad(mlp)(p, x, labels), op="mean")
+    same_kinds((value, {**of_a, **of_b}), expected)
+    for a, b in zip(leaves_of((value, {**of_a, **of_b})), leaves_of(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    assert aux["rank"] == comm.rank and float(aux["count"]) == 2.0
+
+
+@check
+def buckets_leave_before_the_way_back_ends(comm: Any) -> None:
+    """In the order in which they are complete; what is used first comes last."""
+    if comm.size == 1:
+        return
+    from portagrad.distributed.reduction import Handle
+
+    p, x, labels = mlp_data(comm.rank)
+    events: list[Any] = []
+
+    @pg.custom_vjp
+    def mark(x: Any) -> Any:
+        return x
+
+    mark.defvjp(lambda x: (x, None), lambda _, g: (events.append("the first layer"), (g,))[1])
+
+    def marked(p: Any, x: Any, labels: Any) -> Any:
+        hidden = mark(pg.tanh(x @ p["first"]["w"] + p["first"]["b"]))
+        return pg.nn.cross_entropy(hidden @ p["again"] @ p["last"], labels) * p["scale"]
+
+    send = Handle.send
+    Handle.send = lambda self, *a, **k: (
+        events.append([g.size for g in self._layout.groups]),
+        send(self, *a, **k),
+    )[1]
+    try:
+        comm.value_and_grad(marked, bucket_bytes=1)(p, x, labels)
+    finally:
+        Handle.send = send
+    at = events.index("the first layer")
+    assert events[:at] == [[1], [1], [15], [25]]  # the value, scale, last, again
+    assert sorted(events[at + 1 :]) == [[2], [5], [30]]  # unused, first
+
+
+@check
+def a_step_that_fails_on_one_rank_is_told_to_the_others(comm: Any) -> None:
+    if comm.size == 1:
+        return
+    p, x, labels = mlp_data(comm.rank)
+
+    @pg.custom_vjp
+    def fails(x: Any) -> Any:
+        return x
+
+    def back(_: Any, g: Any) -> Any:
+        if comm.rank == comm.size - 1:
+            raise MemoryError("backward")
+        return (g,)
+
+    fails.defvjp(lambda x: (x, None), back)
+
+    def forward(p: Any, x: Any, labels: Any) -> Any:
+        if comm.rank == comm.size - 1:
+            raise ZeroDivisionError("forward")
+        return mlp(p, x, labels)
+
+    def backward(p: Any, x: Any, labels: Any) -> Any:
+        return mlp({**p, "again": fails(p["again"])}, x, labels)
+
+    last = comm.rank == comm.size - 1
+    for _ in range(2):
+        for f, kind in ((forward, ZeroDivisionError), (backward, MemoryError)):
+            with raises(kind if last else pg.DistributedError, f.__name__):
+                comm.value_and_grad(f, bucket_bytes=1)(p, x, labels)
+        with raises(pg.DistributedError, "['gradient'][0]['scale']: float64 ()", "(1,)"):
+            scale = np.ones(1) if last else np.ones(())
+            comm.value_and_grad(lambda p: pg.sum(p["scale"]))({"scale": scale})
+        comm.value_and_grad(mlp)(p, x, labels)
+    with raises(TypeError, "belongs to a transform"):
+        pg.compile(comm.value_and_grad(mlp))(p, x, labels)
 
 
 @check
@@ -379,7 +504,7 @@ def arrays_of_every_library_are_reduced_where_they_live(comm: Any) -> None:
         there = pg.to_device(plain, name)
         found = comm.all_reduce({**there, "loss": 1.5})
         same_kinds(found, {**there, "loss": 1.5})
-        for op, tree in (("sum", plain), ("max", {"flag": host["flag"], **plain}), ("mean", plain["w"])):
+        for op, tree in (("sum", plain), ("max", {"flag": host["flag"], **plain})):
             found, expected = comm.all_reduce(pg.to_device(tree, name), op=op), comm.all_reduce(tree, op=op)
             assert {str(pg.device(x)) for x in flat(found)} == {str(pg.device(name))}
             for a, b in zip(flat(pg.to_device(found, "cpu")), flat(expected), strict=True):
@@ -393,6 +518,10 @@ def arrays_of_every_library_are_reduced_where_they_live(comm: Any) -> None:
         np.testing.assert_array_equal(
             pg.to_device(rows, "cpu")[:, 0], np.repeat(np.arange(comm.size), np.arange(comm.size) + 1)
         )
+        step = comm.value_and_grad(lambda p, s: s * pg.sum(p[0] ** 2))
+        gradient = step(there["w"][:1], 1.0 + comm.rank)[1]
+        own = comm.all_reduce(2 * (1.0 + comm.rank) * plain["w"][0], op="mean")
+        np.testing.assert_allclose(pg.to_device(gradient[0], "cpu"), own, rtol=1e-5)
         handle = comm.start_all_reduce(pg.to_device(np.full(3, 1.0 + comm.rank), name), op="mean")
         np.testing.assert_array_equal(pg.to_device(handle.wait(), "cpu"), (comm.size + 1) / 2)
         if comm.rank == 0:
@@ -445,7 +574,7 @@ def sums_go_through_nccl_where_all_ranks_have_it(comm: Any) -> None:
     with nccl(comm.rank, card=str(comm.rank)) as calls:
         ours = pg.distributed.Communicator(MPI.COMM_WORLD)
         alike(ours, "sum", {**tree, "n": np.arange(3)})
-        assert calls == [("float64", 14), ("float32", 5), ("float64", 4), ("int64", 3)]
+        assert calls == [("float64", 14), ("float32", 5), ("int64", 3), ("float64", 4)]
         alike(ours, "mean", tree)
         assert calls[4:] == [("float64", 14), ("float32", 5), ("float64", 4)]
         alike(ours, "max", tree["a"])  # what NCCL makes of NaN is not laid down
@@ -458,6 +587,10 @@ def sums_go_through_nccl_where_all_ranks_have_it(comm: Any) -> None:
         given = pg.to_device(np.ones(3), "strict:device1")
         ours.all_reduce(given)
         assert pg.to_device(given, "cpu").tolist() == [1, 1, 1]
+        value, gradient = ours.value_and_grad(lambda x: (1 + comm.rank) * pg.sum(x * x), op="sum")(given)
+        total = comm.size * (comm.size + 1) / 2
+        assert float(value) == 3 * total and pg.to_device(gradient, "cpu").tolist() == [2 * total] * 3
+        assert calls[8:] == [("float64", 4)]
     reasons = {
         f"rank {comm.size - 1}: CuPy 14.0 finds no NCCL: pip install": {
             "available": comm.rank < comm.size - 1

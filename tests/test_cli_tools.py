@@ -1,6 +1,7 @@
 """The commands around a run: init, lr-find, predict and export."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -103,17 +104,21 @@ def test_standard_input_is_read_as_it_comes_and_a_reader_may_leave(trained):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2,3\n", "standard input, row 0: 3 numbers, but the model takes 64"),
-        ("", "standard input: holds no row"),
-        (",".join(["1"] * 64) + "\n" + ",".join(["1"] * 63 + [""]) + "\n", "row 1, column 63: missing"),
+        ("1,2,3\n", "standard input: 3 numbers a row, but the model takes 64; name the columns of answers"),
+        ("", "standard input: no rows"),
+        (
+            ",".join(["1"] * 64) + "\n" + ",".join(["1"] * 63 + [""]) + "\n",
+            "line 2, column 63: the field is empty",
+        ),
         (
             ",".join(["1"] * 64) + "\n" + ",".join(["x"] + ["1"] * 63) + "\n",
-            "row 1, column 0: 'x', not",
+            "line 2, column 0: 'x' is not a number",
         ),
-        (",".join(["1"] * 64) + "\n" + ",".join(["nan"] + ["1"] * 63) + "\n", "row 1, column 0 is nan"),
+        (",".join(["1"] * 64) + "\n" + ",".join(["nan"] + ["1"] * 63) + "\n", "line 2, column 0: nan is not"),
+        (",".join(["1"] * 64) + "\n1,2\n", "line 2: 2 values, but line 1 has 64"),
     ],
 )
-def test_wrong_rows_are_one_line_with_row_and_column(trained, text, message):
+def test_wrong_rows_are_one_line_with_line_and_column(trained, text, message):
     code, _, err = run("predict", trained / "run", "-", input=text)
     assert code == 2 and message in err and err.count("\n") == 1
 
@@ -143,6 +148,103 @@ def test_export_agrees_with_onnxruntime(trained, tmp_path):
     assert np.abs(shares - expected).max() < 1e-5
 
 
+# --- a regression ---
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A folder with the run of a regression of two targets, and its data as CSV, gzipped CSV, NPZ and NPY."""
+    folder = tmp_path_factory.mktemp("regression")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 3))
+    y = np.stack([100 * x[:, 0] + 5e3, x[:, 1] * x[:, 2]], axis=1)
+    np.savez(folder / "table.npz", x=x, y=y)
+    np.save(folder / "x.npy", x)
+    table = np.column_stack([x[:, :1], y[:, :1], x[:, 1:], y[:, 1:]])
+    np.savetxt(folder / "table.csv", table, "%.17g", ",", header="a,rent,b,c,warmth", comments="")
+    (folder / "packed.csv.gz").write_bytes(gzip.compress((folder / "table.csv").read_bytes()))
+    code, out, err = run("init", folder / "run.toml", "--data", folder / "table.csv", "--task", "regression")
+    assert code == 0, err
+    settings = [
+        'data.targets=["rent", "warmth"]',
+        "train.epochs=4",
+        "train.figures=false",
+        "optimizer.lr=0.01",
+    ]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    code, out, err = run("train", folder / "run.toml", *sets, "--output", folder / "run", "--no-compile")
+    assert code == 0, err
+    assert "105 training, 15 validation, 30 test examples of 3 features to predict rent, warmth" in out
+    return folder
+
+
+def test_predictions_of_a_regression_are_in_its_targets_units_and_compared_with_them(fitted):
+    x, y = np.load(fitted / "table.npz").values()
+    expected = load_model(fitted / "run").predict(x).values
+    errors = expected - y
+    r2 = 1 - (errors**2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+    line = f"r2 {r2.mean():.4g}, mse {(errors**2).mean():.4g}, mae {np.abs(errors).mean():.4g} (of 150)\n"
+    by_name = ["--labels", "rent", "--labels", "warmth"]
+    for name, more, told in (
+        ("x.npy", [], ""),
+        ("table.npz", ["--labels", "y"], line),
+        ("table.csv", by_name, line),
+        ("packed.csv.gz", ["--labels", "1", "--labels", "-1"], line),
+    ):
+        code, out, err = run("predict", fitted / "run", fitted / name, *more)
+        assert (code, err) == (0, told)
+        found = np.asarray([[float(row["rent"]), float(row["warmth"])] for row in rows(out)])
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    code, out, err = run("predict", fitted / "run", "-", *by_name, input=(fitted / "table.csv").read_text())
+    assert (code, err) == (0, line)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["table.csv"], "table.csv: 5 numbers a row, but the model takes 3; name the columns of answers"),
+        (["table.csv", "--labels", "rent"], "1 columns of answers; the model has 2 outputs"),
+        (["table.csv", "--labels", "rent", "--labels", "warmt"], "the nearest is 'warmth'"),
+        (["table.npz", "--labels", "x"], 'array "x": 3 answers per row; the model has 2 outputs'),
+        (["table.npz", "--labels", "x", "--labels", "y"], "the labels are one array, not x, y"),
+        (["x.npy", "--probabilities"], "--probabilities: the model is a regression, which has none"),
+    ],
+)
+def test_what_does_not_fit_a_regression_is_one_line(fitted, more, message):
+    code, _, err = run("predict", fitted / "run", fitted / more[0], *more[1:])
+    assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_the_export_of_a_regression_agrees_with_onnxruntime(fitted, tmp_path):
+    code, _, err = run("export", fitted / "run", "-o", tmp_path / "m.onnx")
+    assert (code, err) == (0, "")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    x = np.load(fitted / "x.npy")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.astype(np.float32)})
+    np.testing.assert_allclose(found, load_model(fitted / "run").predict(x).values, rtol=1e-5, atol=1e-5)
+    properties = session.get_modelmeta().custom_metadata_map
+    assert json.loads(properties["targets"]) == ["rent", "warmth"] and properties["task"] == "regression"
+
+
+def test_a_regression_is_shown_and_compared(fitted):
+    summary = json.loads((fitted / "run" / "summary.json").read_text())
+    code, out, _ = run("show", fitted / "run")
+    assert (
+        code == 0
+        and f"{summary['test_r2']:.4g}" in out
+        and f"mae {summary['test_mae']:.4g}" in " ".join(out.split())
+    )
+    code, out, _ = run("compare", fitted / "run", fitted / "run")
+    assert code == 0 and "test mse" in out and "validation r2" in out
+
+
+def test_init_knows_the_tasks(fitted, tmp_path):
+    text = (fitted / "run.toml").read_text()
+    assert 'task = "regression"' in text and "# 150 examples of 4 features; targets: warmth from " in text
+    code, _, err = run("init", tmp_path / "run.toml", "--task", "regresion")
+    assert code == 2 and 'the nearest is "regression"' in err and not list(tmp_path.iterdir())
+
+
 def test_init_writes_what_train_runs_and_never_overwrites(trained, tmp_path):
     path = tmp_path / "run.toml"
     assert run("init", path, "--data", trained / "small.npz")[0] == 0
@@ -154,13 +256,17 @@ def test_init_writes_what_train_runs_and_never_overwrites(trained, tmp_path):
 
 
 def test_lr_find_suggests_a_rate_and_writes_its_sweep(trained, tmp_path):
-    sweep = tmp_path / "sweep.json"
-    code, out, err = run("lr-find", trained / "small.toml", "--steps", 40, "--output", sweep)
+    sweep, plots = tmp_path / "sweep.json", [tmp_path / "sweep.png", tmp_path / "sweep.svg"]
+    asked = ["--steps", 40, "--output", sweep, "--plot", plots[0]]
+    code, out, err = run("lr-find", trained / "small.toml", *asked)
     assert code == 0, err
+    assert plots[0].read_bytes().startswith(b"\x89PNG")
     table = json.loads(sweep.read_text())
     rate = float(out.removeprefix("optimizer.lr = "))
     assert rate == pytest.approx(table["suggestion"], rel=0.05) and 1e-5 < rate < 1
     assert len(table["rates"]) == len(table["losses"]) <= 40
     code, _, err = run("lr-find", trained / "small.toml", "--low", 1, "--high", 0.5)
     assert code == 2 and "--low" in err
+    code, _, err = run("lr-find", trained / "small.toml", "--plot", tmp_path / "sweep.pdf")
+    assert code == 2 and "sweep.pdf ends neither in .png nor in .svg" in err
     assert not os.path.exists("runs")

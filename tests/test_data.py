@@ -7,11 +7,14 @@ import tracemalloc
 import zipfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import portagrad as pg
 from portagrad.data import (
     Dataset,
+    RegressionDataset,
     Standardization,
     batches,
     file_format,
@@ -22,6 +25,7 @@ from portagrad.data import (
     read_idx_array,
     read_npz,
     read_npz_arrays,
+    read_regression,
     split,
 )
 from portagrad.errors import DataError
@@ -125,6 +129,134 @@ def test_the_format_is_found_from_the_content_where_the_name_says_nothing(tmp_pa
     (tmp_path / "c.npz").rename(tmp_path / "c")
     found = [file_format(tmp_path / name) for name in ("a", "train-images-idx3-ubyte.gz", "b", "c")]
     assert found == ["idx", "idx", "csv", "npz"]
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("format", ["npz", "csv", "npy", "parquet"])
+def test_every_format_reads_the_same_regression(tmp_path, format, outputs):
+    inputs = np.asarray([[1.0, 2.5], [3.0, -4.0], [0.0, 1e-3]])
+    targets = np.asarray([[0.5, 7], [-1.5, 8], [1e9, 9]])[:, :outputs]
+    names = ["rent", "year"][:outputs]
+    path, given = tmp_path / f"x.{format}", names
+    if format == "npz":
+        np.savez(path, x=inputs, rent=targets if outputs > 1 else targets[:, 0])
+        given, names = "rent", ["rent"] if outputs == 1 else ["rent 0", "rent 1"]
+    elif format == "npy":
+        np.save(path, inputs)
+        np.save(tmp_path / "y.npy", targets if outputs > 1 else targets[:, 0])
+        given, names = tmp_path / "y.npy", ["target"] if outputs == 1 else ["target 0", "target 1"]
+    else:
+        columns = {"a": inputs[:, 0], **dict(zip(names, targets.T, strict=True)), "b": inputs[:, 1]}
+        if format == "parquet":
+            pq.write_table(pa.table(columns), path, row_group_size=2)
+        else:
+            rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+            path.write_text("\n".join([",".join(columns), *rows]))
+    options = {"inputs": "x"} if format == "npz" else {}
+    data = read_regression(path, targets=given, **options)
+    np.testing.assert_array_equal(data.inputs, inputs)
+    np.testing.assert_array_equal(data.targets, targets)
+    assert (data.names, data.outputs, data.features) == (tuple(names), outputs, 2)
+    named = read_regression(path, targets=given, names=["u", "v"][:outputs], **options)
+    assert named.names == ("u", "v")[:outputs]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "targets", "inputs"),
+    [
+        ("a,y,b\n1,2,3\n4,5,6\n", {}, [[2], [5]], [[1, 3], [4, 6]]),  # the usual name
+        ("a,kind,b\n1,2,3\n4,5,6\n", {}, [[3], [6]], [[1, 2], [4, 5]]),  # else the last
+        ("1,2,3\n4,5,6\n", {"targets": [-1, 0]}, [[3, 1], [6, 4]], [[2], [5]]),  # in the order asked for
+        ("a,b,c\n1,2,3\n4,5,6\n", {"targets": ["c", 0]}, [[3, 1], [6, 4]], [[2], [5]]),
+        ("a;b\n1;2\n3;4.5\n", {"targets": "b"}, [[2], [4.5]], [[1], [3]]),
+    ],
+)
+def test_csv_targets_are_found_by_name_number_and_habit(csv_file, text, options, targets, inputs):
+    data = read_regression(csv_file(text), **options)
+    assert data.targets.tolist() == targets and data.inputs.tolist() == inputs
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "expected"),
+    [
+        ("a,b,y\n1,2,0\n3,4,\n", {}, "table.csv, line 3, column 'y': the field is empty"),
+        ("a,b,y\n1,2,0\n3,4,dear\n", {}, "table.csv, line 3, column 'y': 'dear' is not a number"),
+        (
+            "a,y,b\n1,2,0\n3,inf,4\n",
+            {},
+            "table.csv, line 3, column 'y': inf is not finite; every target must be",
+        ),
+        ("a,y,b\n1,2,nan\n", {}, "table.csv, line 2, column 'b': nan is not finite; every input must be"),
+        ("a,b\n1,2\n", {"targets": "c"}, "table.csv: no column 'c' for the targets; there are 'a', 'b'"),
+        ("a,b\n1,2\n", {"targets": ["a", 0]}, "table.csv: the targets are named twice: a, 0"),
+        (
+            "a,b\n1,2\n",
+            {"targets": ["a", "b"]},
+            "table.csv: the targets are all columns, which leaves no inputs: a, b",
+        ),
+        (
+            "a,b\n1,2\n",
+            {"names": ["u", "v"]},
+            "table.csv: names for 2 targets, but there are 1",
+        ),
+    ],
+)
+def test_faults_of_the_targets_of_csv_files(tmp_path, csv_file, text, options, expected):
+    assert message(tmp_path, read_regression, csv_file(text), **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (
+            np.asarray([1.0, np.nan, 2.0]),
+            'set.npz, array "y", row 1, column 0 is nan; every target must be finite',
+        ),
+        (
+            np.asarray([[1, 2], [3, 4], [5, np.inf]]),
+            'set.npz, array "y", row 2, column 1 is inf; every target must be finite',
+        ),
+        (
+            np.asarray(["a", "b", "c"]),
+            'set.npz, array "y": the targets of a regression are numbers, not text; classes are learned with '
+            'data.task = "classification"',
+        ),
+        (
+            np.asarray([1j, 2, 3]),
+            'set.npz, array "y": the targets of a regression are numbers, not complex128; '
+            'classes are learned with data.task = "classification"',
+        ),
+        (
+            np.zeros((3, 1, 1)),
+            'set.npz, array "y": targets must have the shape (examples,) or (examples, outputs), '
+            "got (3, 1, 1)",
+        ),
+        (np.zeros(2), 'set.npz, array "y": 2 targets for 3 inputs; each input needs one'),
+    ],
+)
+def test_faults_of_the_targets_of_npz_files(tmp_path, npz_file, targets, expected):
+    assert message(tmp_path, read_regression, npz_file(x=np.ones((3, 2)), y=targets)) == expected
+
+
+def test_what_is_no_regression_is_said_to_be_none(tmp_path, npz_file):
+    (tmp_path / "a.idx").write_bytes(idx_bytes(np.zeros((2, 2), np.uint8)))
+    assert message(tmp_path, read_regression, tmp_path / "a.idx", targets="b.idx") == (
+        "a.idx: an IDX file is read for classes alone; the targets of a regression come from NPZ, CSV, "
+        "NPY or Parquet files"
+    )
+    path = npz_file(u=np.ones((3, 2)), v=np.ones(3))
+    assert message(tmp_path, read_regression, path) == (
+        "set.npz: which arrays are the inputs and the targets? It holds u, v; name them with data.inputs and "
+        "data.targets"
+    )
+    assert "one array, by its name, not 3" in message(tmp_path, read_regression, path, targets=3)
+    pq.write_table(pa.table({"a": [1.0, 2.0], "y": [1.0, None]}), tmp_path / "t.parquet")
+    assert message(tmp_path, read_regression, tmp_path / "t.parquet", targets="y") == (
+        "t.parquet: row 1, column 'y' is null; no value may be missing"
+    )
+    assert "Name it with data.targets" in message(tmp_path, read_regression, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"float64 of shape \(2, 1\), .*; got float64 \(2,\)"):
+        RegressionDataset(np.ones((2, 1)), np.ones(2), ("y",))
 
 
 # --- any file ---

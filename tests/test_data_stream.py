@@ -313,7 +313,7 @@ def test_streamed_data_are_those_read_whole(files, tmp_path, format):
     restored = [
         (prepared.standardization.undo(rows), labels.tolist())
         for part in parts
-        for rows, labels in part.all()
+        for rows, labels in part.rows(0, len(part))
     ]
     rows = np.concatenate([rows for rows, _ in restored])
     order = np.lexsort(rows.T)
@@ -322,9 +322,85 @@ def test_streamed_data_are_those_read_whole(files, tmp_path, format):
         targets[np.lexsort(inputs.T)].tolist()
     )
     # Fitted on the training examples alone.
-    train = np.concatenate([rows for rows, _ in prepared.train.all()])
+    train = np.concatenate([rows for rows, _ in prepared.train.rows(0, len(prepared.train))])
     np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(train.std(axis=0), 1)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("format", ["npy", "parquet"])
+def test_the_targets_of_a_regression_are_streamed_as_they_are_read_whole(files, tmp_path, format):
+    rng = np.random.default_rng(1)
+    inputs, targets = rng.normal(5, 3, (210, 2)), rng.normal(1e6, [5.0], (210,))
+    files(inputs, targets)
+    named = (
+        (tmp_path / "x.npy", str(tmp_path / "y.npy")) if format == "npy" else (tmp_path / "t.parquet", "y")
+    )
+    config = DataConfig(path=named[0], task="regression", targets=named[1], stream=True)
+    streamed = prepare(config, KEY, "float64")
+    whole = prepare(dataclasses.replace(config, stream=False), KEY, "float64")
+    for prepared in (streamed, whole):
+        parts = [
+            list(part.rows(0, len(part))) for part in (prepared.train, prepared.validation, prepared.test)
+        ]
+        rows = prepared.standardization.undo(np.concatenate([x for part in parts for x, _ in part]))
+        found = prepared.targets.undo(np.concatenate([y for part in parts for _, y in part]))
+        assert found.shape == (210, 1)
+        np.testing.assert_allclose(rows[np.argsort(rows[:, 0])], inputs[np.argsort(inputs[:, 0])])
+        np.testing.assert_allclose(found[np.argsort(rows[:, 0]), 0], targets[np.argsort(inputs[:, 0])])
+        own = np.concatenate([y for _, y in parts[0]])  # fitted on the training examples alone
+        np.testing.assert_allclose([own.mean(), own.std()], [0, 1], atol=1e-9)
+        np.testing.assert_array_equal(prepared.train.targets, own)
+        assert abs(np.concatenate([y for _, y in parts[2]]).mean()) > 1e-3
+        assert prepared.names == (("target",) if format == "npy" else ("y",))
+    targets[100] += 1
+    files(inputs, targets)  # which a run that goes on must notice
+    assert prepare(config, KEY, "float64").train.checksum() != streamed.train.checksum()
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_target_of_a_stream_that_is_not_finite_is_found_with_row_and_column(files, tmp_path):
+    inputs, targets = table(40)
+    targets = targets.astype(np.float64)
+    npy = DataConfig(path=tmp_path / "x.npy", task="regression", targets=str(tmp_path / "y.npy"), stream=True)
+    parquet = DataConfig(path=tmp_path / "t.parquet", task="regression", targets="y", stream=True)
+    for bad, said in ((np.nan, "nan"), (np.inf, "inf")):
+        targets[23] = bad
+        files(inputs, targets)
+        for config, text in ((npy, "y.npy: row 23, column 0"), (parquet, "t.parquet: row 23, column 'y'")):
+            with pytest.raises(DataError, match=f"{text} is {said}; every target must be finite"):
+                prepare(config, KEY)
+    # Of the test's own file too, and before anything is trained.
+    (tmp_path / "good").mkdir()
+    np.save(tmp_path / "good" / "y.npy", np.arange(40.0))
+    own = dataclasses.replace(
+        npy,
+        targets=str(tmp_path / "good" / "y.npy"),
+        test_path=tmp_path / "x.npy",
+        test_targets=str(tmp_path / "y.npy"),
+    )
+    with pytest.raises(DataError, match=r"y\.npy: row 23, column 0 is inf"):
+        prepare(own, KEY)
+    np.save(tmp_path / "y.npy", np.ones(40))
+    with pytest.raises(
+        DataError, match=r"'target' is 1 in every training example; there is nothing to learn"
+    ):
+        prepare(npy, KEY)
+
+
+def test_balanced_weights_of_a_stream_count_its_training_rows(files, tmp_path):
+    inputs, _ = table(60)
+    labels = np.repeat([0, 1], [45, 15])
+    files(inputs, labels)
+    config = DataConfig(
+        path=tmp_path / "x.npy", labels=str(tmp_path / "y.npy"), stream=True, class_weights="balanced"
+    )
+    prepared = prepare(config, KEY)
+    counts = np.bincount(prepared.train.targets)
+    np.testing.assert_allclose(prepared.class_weights, counts.sum() / (2 * counts))
+    fixed = prepare(dataclasses.replace(config, class_weights=(1.0, 3.0)), KEY)
+    assert fixed.class_weights.tolist() == [1, 3]
+    assert prepare(dataclasses.replace(config, class_weights="none"), KEY).class_weights is None
 
 
 def test_a_run_on_a_stream_learns_and_goes_on_as_if_it_had_never_stopped(tmp_path):

@@ -6,7 +6,9 @@ The checks themselves are in ranks.py, many for each start of processes.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,12 +24,15 @@ from required import lacking
 
 import portagrad as pg
 from portagrad.distributed import launch
+from portagrad.testing.plugin import REQUIRE
 from portagrad.testing.trials import DEVICES
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import overlap
 from benchmarks.scaling import mpiexec
 
+PAGE = overlap.PAGE.read_text("utf-8")
 SCRIPT = Path(__file__).with_name("ranks.py")
 SECONDS = 60
 """A job that takes longer hangs."""
@@ -45,19 +50,26 @@ TOGETHER = (
     "a_traced_value_is_refused",
     "a_tree_and_objects_go_round",
     "the_gradient_over_shards_is_that_of_the_batch",
+    "a_gradient_is_reduced_while_it_is_made",
+    "buckets_leave_before_the_way_back_ends",
+    "a_step_that_fails_on_one_rank_is_told_to_the_others",
 )
 OF_MPI = ("a_communicator_of_ones_own_is_apart", "a_failure_of_mpi_names_rank_and_operation")
 
 
 def job(size: int, *checks: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Ranks that go through these checks; skipped where there is no MPI."""
+    return run(size, str(SCRIPT), *checks, **environment)
+
+
+def run(size: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     if importlib.util.find_spec("mpi4py") is None or mpiexec() is None:
         lacking("mpi", "there is no mpi4py or no mpiexec: pip install 'portagrad[mpi]' mpich")
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     root = SCRIPT.parent.parent
     path = os.pathsep.join([str(root), str(root / "backends"), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [str(mpiexec()), "-n", str(size), sys.executable, str(SCRIPT), *checks],
+        [str(mpiexec()), "-n", str(size), sys.executable, *arguments],
         env={**os.environ, **one_thread, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
@@ -88,22 +100,46 @@ def test_ranks_compute_together(size: int) -> None:
         assert bits and again.stdout.splitlines()[:1] == bits
 
 
-def test_arrays_stay_in_their_library_and_nccl_is_used() -> None:
+def test_arrays_stay_in_their_library() -> None:
+    devices = [name for name in DEVICES if installed(name)]
+    absent = {name.partition(":")[0] for name in DEVICES} - {name.partition(":")[0] for name in devices}
+    assert not absent & {*os.environ.get(REQUIRE, "").split(",")}
     checks = ["arrays_of_every_library_are_reduced_where_they_live"]
-    devices = [name for name in DEVICES if importlib.util.find_spec(library(name))]
-    if "torch" in devices:
-        checks.append("torch_tensors_go_straight_through_mpi_if_asked")
-    if "strict" in devices:
-        checks.append("sums_go_through_nccl_where_all_ranks_have_it")
+    checks += ["torch_tensors_go_straight_through_mpi_if_asked"] if "torch" in devices else []
     done = job(2, *checks, RANKS_DEVICES=",".join(devices))
     assert passed(done) == checks
-    assert [line for line in done.stdout.splitlines() if line.startswith("device")] == [
-        f"device {d}" for d in devices
-    ]
+    assert re.findall(r"^device (.*)$", done.stdout, re.MULTILINE) == devices
 
 
-def library(name: str) -> str:
-    return {"cpu": "numpy", "strict": "array_api_strict"}.get(name.partition(":")[0], name.partition(":")[0])
+def test_sums_go_through_nccl_where_all_ranks_have_it() -> None:
+    if not installed("strict"):
+        lacking("strict", "array-api-strict is not installed: pip install array-api-strict")
+    check = "sums_go_through_nccl_where_all_ranks_have_it"
+    assert passed(job(2, check)) == [check]
+
+
+def installed(device: str) -> bool:
+    library = device.partition(":")[0]
+    return importlib.util.find_spec({"strict": "array_api_strict"}.get(library, library)) is not None
+
+
+def test_the_example_on_the_page_trains_alike_on_any_number_of_ranks() -> None:
+    example = re.search(r"^```python\n(import numpy.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    assert example
+    source = example[1].replace("round(total, 3)", "repr(total)")
+    source = source.replace("    @pg.compile\n", "")  # which takes longer than the training
+    curves = []
+    for size in (1, 2, 4):
+        done = run(size, "-c", source)
+        assert done.returncode == 0, done.stderr
+        curves.append([float(line.split()[1]) for line in done.stdout.splitlines()])
+    assert len(curves[0]) == 3 and curves[0][-1] < 0.9 * curves[0][0]
+    np.testing.assert_allclose(curves[1:], [curves[0]] * 2, rtol=1e-5)
+
+
+def test_the_table_on_the_page_is_that_of_the_measurements() -> None:
+    results = json.loads(overlap.KEPT.read_text("utf-8"))
+    assert overlap.with_table(PAGE, results) == PAGE, "run `python -m benchmarks.overlap --redraw`"
 
 
 @pytest.mark.parametrize(

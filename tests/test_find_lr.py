@@ -7,7 +7,7 @@ import pytest
 
 import portagrad as pg
 from portagrad import nn, optim
-from portagrad.train import find_lr
+from portagrad.train import RangeTest, find_lr
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 5)).astype(np.float32)
@@ -64,6 +64,27 @@ def test_what_is_no_sweep_is_refused(options):
         find_lr(lambda w: w, np.ones(()), [()], **options)
     with pytest.raises(ValueError, match="no batch"):
         find_lr(lambda w: w, np.ones(()), [])
+
+
+def test_the_noise_of_the_first_batches_is_no_fall():
+    """Of two batches, one of twice the loss; the rates that change something come late."""
+
+    def loss(w, scale):
+        return scale * pg.mean(w * w)
+
+    noisy = [(np.asarray(scale),) for scale in (2.0, 1.0)]
+    found = find_lr(loss, np.ones(4), noisy, optimizer=optim.sgd, low=1e-7, high=10.0, steps=100)
+    assert 1e-2 < found.suggestion < 5
+
+
+@pytest.mark.parametrize("suggested", [True, False])
+def test_a_sweep_is_drawn_with_its_suggestion_marked(tmp_path, suggested):
+    losses = np.linspace(2.0, 1.0, 30) if suggested else np.ones(30)
+    found = RangeTest(10.0 ** np.linspace(-7, 1, 30), losses, losses, 1e-3 if suggested else None)
+    found.draw(tmp_path / "sweep.svg")
+    text = (tmp_path / "sweep.svg").read_text()
+    assert text.lstrip().startswith("<?xml") and ("suggested, 0.001: the steepest fall" in text) == suggested
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.svg"]
 
 
 def test_a_loss_that_never_falls_has_no_suggestion():

@@ -38,6 +38,10 @@ def test_measures_of_a_classifier_are_those_of_scikit_learn(classes, seed):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-12, err_msg=name)
+    asked = ("f1_macro", "log_loss")
+    assert metrics.classification(labels, probabilities, asked) == {name: found[name] for name in asked}
+    single = {name for name, value in found.items() if isinstance(value, float)}
+    assert single | {"top_5"} == {metrics.SCORES["classification"], *metrics.MEASURES["classification"]}
     np.testing.assert_array_equal(
         metrics.confusion_matrix(labels, taken, classes),
         theirs.confusion_matrix(labels, taken, labels=range(classes)),
@@ -69,4 +73,5 @@ def test_measures_of_a_regression_are_those_of_scikit_learn(outputs):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-12, err_msg=name)
+    assert found.keys() == {metrics.SCORES["regression"], *metrics.MEASURES["regression"]}
     assert metrics.regression(targets, targets)["r2"] == theirs.r2_score(targets, targets) == 1.0

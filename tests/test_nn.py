@@ -63,6 +63,14 @@ def models():
         layer, lambda m, x, y, labels: nn.binary_cross_entropy(m(x), nn.sigmoid(y)), id="binary"
     )
 
+    def weighted(m, x, y, labels):
+        return nn.cross_entropy(m(x), labels, weights=y[0, :3] * y[0, :3], label_smoothing=0.1)
+
+    yield pytest.param(nn.Linear.init(KEY, 4, 3, dtype="float64"), weighted, id="weighted")
+    yield pytest.param(
+        layer, lambda m, x, y, labels: nn.huber(m(x), y, delta=0.7) + nn.mae(m(x), y), id="huber and mae"
+    )
+
 
 @pytest.mark.parametrize(("model", "loss"), list(models()))
 def test_gradients_are_those_of_finite_differences(xp_device, model, loss):
@@ -243,6 +251,68 @@ def test_losses_are_torchs(torch):
         assert ours.shape == () and float(ours) == pytest.approx(float(theirs), rel=1e-12)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weights", [None, [2.0, 0.0, 0.5]], ids=["even", "weighted"])
+def test_weights_and_smoothing_are_torchs_and_add_up_over_slices(torch, weights, smoothing):
+    """Also under compile and vmap, and where a class that is not the label has no probability at all."""
+    logits = 30 * draw((5, 3))
+    own = None if weights is None else np.asarray(weights)
+
+    def ours(logits, labels=LABELS):
+        return nn.cross_entropy(logits, labels, weights=own, label_smoothing=smoothing)
+
+    tx = torch.tensor(logits, requires_grad=True)
+    theirs = torch.nn.functional.cross_entropy(
+        tx,
+        torch.tensor(LABELS),
+        weight=None if own is None else torch.tensor(own),
+        label_smoothing=smoothing,
+    )
+    theirs.backward()
+    expected = float(theirs.detach())
+    y, slope = pg.value_and_grad(ours)(logits)
+    assert float(y) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(slope, tx.grad, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(pg.compile(pg.grad(ours))(logits), slope, rtol=1e-9, atol=1e-12)
+    stacked = pg.vmap(ours)(np.stack([logits, logits + 1]), np.stack([LABELS, LABELS]))
+    np.testing.assert_allclose(stacked, [expected] * 2, rtol=1e-12)
+    parts = [
+        nn.cross_entropy_sum(logits[part], LABELS[part], weights=own, label_smoothing=smoothing)
+        for part in (slice(0, 2), slice(2, 2), slice(2, 5))
+    ]
+    total, weight = (float(sum(column)) for column in zip(*parts, strict=True))
+    assert total / weight == pytest.approx(expected, rel=1e-12)
+    if smoothing == 0:
+        logits[0, 1] = -np.inf
+        assert np.isfinite(ours(logits)) and np.isfinite(pg.grad(ours)(logits)).all()
+
+
+@pytest.mark.parametrize("delta", [0.5, 2.0])
+def test_losses_of_regressions_are_torchs_to_second_order(torch, delta):
+    a, b = 2 * draw((6, 2)), np.zeros((6, 2))
+    a[0] = 0, delta  # where the pieces of the functions meet
+    F, t = torch.nn.functional, torch.tensor
+    for ours, theirs in (
+        (lambda a: nn.huber(a, b, delta=delta), lambda a: F.huber_loss(a, t(b), delta=delta)),
+        (lambda a: nn.mae(a, b), lambda a: F.l1_loss(a, t(b))),
+    ):
+        ta = t(a, requires_grad=True)
+        loss = theirs(ta)
+        loss.backward()
+        y, slope = pg.value_and_grad(ours)(a)
+        assert float(y) == pytest.approx(float(loss.detach()), rel=1e-12)
+        np.testing.assert_allclose(slope, ta.grad, rtol=1e-12)
+    bend = np.diagonal(pg.hessian(lambda a: nn.huber(a, b[1, :1], delta=delta))(np.zeros(1)))
+    np.testing.assert_array_equal(bend, [1.0])
+
+
+def test_a_label_that_is_no_class_is_never_taken_for_one():
+    for options in ({"weights": np.ones(3)}, {"label_smoothing": 0.1}):
+        for label in (-1, 3):
+            with np.errstate(invalid="ignore"):
+                assert np.isnan(nn.cross_entropy(draw((2, 3)), np.asarray([0, label]), **options))
+
+
 def test_mse_of_complex_predictions_is_real_and_descends():
     a, b = draw((4,)) + 1j * draw((4,), seed=1), draw((4,), seed=2) + 0j
     assert float(nn.mse(a, b)) == pytest.approx(np.mean(np.abs(a - b) ** 2))
@@ -342,6 +412,29 @@ def test_layers_of_one_model_drop_differently():
             ValueError,
             r"\(4, 1\), targets \(4,\); they must agree",
         ),
+        (
+            lambda: nn.cross_entropy(np.ones((4, 3)), np.ones(4, int), weights=np.ones(4)),
+            ValueError,
+            r"3 classes need weights of shape \(3,\), not \(4,\)",
+        ),
+        (
+            lambda: nn.cross_entropy(np.ones((4, 3)), [0, 1, 2, 0], label_smoothing=0.1),
+            TypeError,
+            r"labels is a list, neither",
+        ),
+        (
+            lambda: nn.cross_entropy(np.ones((4, 3)), np.ones((4, 3), int), label_smoothing=0.1),
+            ValueError,
+            r"\(4,\), not \(4, 3\); .*argmax",
+        ),
+        (
+            lambda: nn.cross_entropy(np.ones((4, 3)), np.ones(4, int), label_smoothing=1.5),
+            ValueError,
+            r"from 0 to 1, not 1\.5",
+        ),
+        (lambda: nn.huber(np.ones(3), np.ones((3, 1))), ValueError, r"huber: predictions have shape \(3,\)"),
+        (lambda: nn.huber(np.ones(3), np.ones(3), delta=0), ValueError, r"delta must be above 0, not 0"),
+        (lambda: nn.mae(np.ones(3), np.ones(1)), ValueError, r"mae: predictions have shape"),
         (lambda: nn.binary_cross_entropy(np.ones(3), np.ones(4)), ValueError, r"logits have shape \(3,\)"),
     ],
 )

@@ -24,9 +24,9 @@ from portagrad.train import (
     fit,
     load_model,
 )
-from portagrad.train import run as run_module
+from portagrad.train import output as output_module
 from portagrad.train.report import find_runs, read_run, report_html, write_report
-from portagrad.train.report.chart import Line, axis, line_chart
+from portagrad.train.report.chart import Line, axis, histogram_chart, line_chart
 from portagrad.train.report.comparison import compare, comparison_csv, write_comparison
 from portagrad.train.report.drawings import drawings
 
@@ -36,7 +36,7 @@ SECTIONS = ("curves", "confusion", "classes", "norms", "graph", "configuration",
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder of runs: two of digits, one with TensorBoard, a failed one, a regression, 100 classes."""
+    """A folder of runs: two of digits, one with TensorBoard, a failed one, two regressions, 100 classes."""
     folder = tmp_path_factory.mktemp("runs")
     digits = np.load("examples/data/digits.npz")
     np.savez(folder / "digits.npz", images=digits["images"][:300], labels=digits["labels"][:300])
@@ -52,12 +52,25 @@ def runs(tmp_path_factory):
             )
         )
     rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 3))
+    np.savez(folder / "rents.npz", x=x, y=np.stack([x[:, 0] * 50 + 700, x[:, 1] ** 2], axis=1))
+    fit(
+        Config(
+            data=DataConfig(path=folder / "rents.npz", task="regression", names=("rent", HOSTILE)),
+            model=ModelConfig(hidden=(16,), loss="huber"),
+            optimizer=OptimizerConfig(lr=0.02),
+            train=LoopConfig(epochs=4, batch_size=50, compile=False, metrics=("mae",), tensorboard=True),
+            device="cpu",
+            output=folder / "rents",
+        )
+    )
     synthetic(folder / "many", names=[HOSTILE, *(f"class {i}" for i in range(99))])
     synthetic(folder / "middle", names=[f"a long name of class {i}" for i in range(20)])
     regression = synthetic(folder / "regression", score="r2")
     targets = rng.standard_normal(300)
     values = targets + 0.1 * rng.standard_normal(300)
-    write(regression / "predictions.json", {"targets": targets.tolist(), "values": values.tolist()})
+    predictions = {"names": [HOSTILE], "examples": 900, "targets": targets[:, None].tolist()}
+    write(regression / "predictions.json", {**predictions, "values": values[:, None].tolist()})
     failed = synthetic(folder / "failed", summary=False, model_name=HOSTILE)
     with (failed / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"epoch": 9, "error": f"not finite at step 7: {HOSTILE}"}) + "\n{half a li")
@@ -105,7 +118,7 @@ def test_runs_are_found_by_folder_and_pattern_and_said_what_they_are(runs, monke
     monkeypatch.chdir(runs.parent)
     everything = find_runs([runs.name])
     assert [path.name for path in everything] == [
-        *("digits-1", "digits-2", "failed", "many", "middle", "regression"),
+        *("digits-1", "digits-2", "failed", "many", "middle", "regression", "rents"),
     ]
     assert find_runs([f"{runs.name}/digits-*", everything[0]]) == everything[:2]
     states = {path.name: read_run(path).status for path in everything}
@@ -193,6 +206,16 @@ def test_a_curve_breaks_where_a_value_is_missing():
     assert chart.paths[0].d.count("M") == 2 and chart.paths[0].d.count("h0") == 1
     assert [point["title"] for point in json.loads(chart.points)] == [f"epoch {n}" for n in (1, 2, 3, 4)]
     assert line_chart("Loss", [1, 2], [Line("a", [None, None])]) is None
+
+
+def test_a_histogram_counts_everything_and_is_bounded_whatever_the_outliers():
+    rng = np.random.default_rng(0)
+    for values in (rng.normal(size=500), np.append(rng.normal(size=500), 1e12), np.zeros(7), np.ones(1)):
+        chart = histogram_chart("r", values, x_label="x", y_label="examples", description="")
+        points = json.loads(chart.points)
+        assert sum(int(point["rows"][0][2]) for point in points) == len(values)
+        assert 1 <= len(points) <= 60 and all(0 <= point["x"] <= 1 for point in points)
+        assert chart.paths[0].d.count("Z") == sum(point["rows"][0][2] != "0" for point in points)
 
 
 # --- the page in a browser ---
@@ -299,7 +322,9 @@ def test_other_runs_are_shown_escaped_and_whole(opened, runs, name, width):
         assert f"not finite at step 7: {HOSTILE}" in shown and "line 10 is damaged" in shown
         assert "activation" in shown and HOSTILE in page.locator("#configuration").inner_text()
     elif name == "regression":
-        assert page.locator("#fit .plot svg .dots").count() == 2 and page.locator("#fit").is_visible()
+        assert page.locator("#fit .plot svg .dots").count() == 1 and page.locator("#fit").is_visible()
+        assert page.locator("#fit .plot svg .bars").bounding_box()["height"] > 100
+        assert f"{HOSTILE}: residuals" in shown
     else:
         assert page.locator("#classes tbody tr").count() == {"many": 100, "middle": 20}[name]
         assert "Most often confused" in shown
@@ -307,6 +332,36 @@ def test_other_runs_are_shown_escaped_and_whole(opened, runs, name, width):
         assert page.locator(".heat rect").count() == 102
         assert HOSTILE in page.locator("#confusion").inner_text()
         assert page.locator(".heat svg").bounding_box()["width"] >= 300
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_regression_is_shown_by_its_fit_instead_of_a_confusion(opened, runs, width):
+    """Each output has its predictions against its targets, and its residuals, which the pointer reads."""
+    run = read_run(runs / "rents")
+    page = opened(runs / "rents" / "report.html", width)
+    shown = page.locator("body").inner_text()
+    assert not page.locator("#confusion, #classes").count() and page.title() == "rents · run"
+    assert page.locator("nav a[href='#fit']").is_visible()
+    titles = page.locator("#fit figcaption").all_inner_texts()
+    pairs = (
+        f"{name}: {what}" for name in ("rent", HOSTILE) for what in ("predicted against true", "residuals")
+    )
+    assert titles == list(pairs)
+    assert page.locator("#fit .dots").count() == page.locator("#fit .bars").count() == 2
+    for box in page.locator("#fit .plot").all():
+        assert box.bounding_box()["width"] > 250 and box.bounding_box()["height"] >= 200
+    tiles = dict(zip(*(page.locator(f".tiles {tag}").all_inner_texts() for tag in ("dt", "dd")), strict=True))
+    for name in ("r2", "loss", "mse", "mae"):
+        assert tiles[f"test {name}"] == f"{run.test[name]:.4g}"
+    assert "R2" in shown and "MAE of validation" in shown and "huber" in shown
+    assert page.locator("#graph img").count() == 2
+    # Sixty test examples are in the bars.
+    plot = page.locator("#fit .plot[data-points]").first
+    points = json.loads(plot.get_attribute("data-points"))
+    assert sum(int(point["rows"][0][2]) for point in points) == len(run.predictions.targets) == 60
+    plot.focus()
+    page.keyboard.press("Home")
+    assert "examples" in page.locator("#fit .tip").nth(1).inner_text()
 
 
 def test_dark_is_dark_and_print_is_light(opened, runs):
@@ -328,7 +383,7 @@ def test_a_comparison_is_a_page(opened, runs, tmp_path):
     write_comparison(compared, tmp_path / "all.html")
     for width in (1280, 390):
         page = opened(tmp_path / "all.html", width)
-        assert page.locator("#results tbody tr").count() == 6 and page.locator("#curves .plot").count() >= 3
+        assert page.locator("#results tbody tr").count() == 7 and page.locator("#curves .plot").count() >= 3
     assert HOSTILE in page.locator(".alert").inner_text()
 
 
@@ -348,6 +403,9 @@ def test_a_run_is_shown_on_a_terminal(runs):
     for expected in ("training loss", f"{run.test['accuracy']:.2%}", "optimizer.lr", "6 epochs in"):
         assert expected in shown
     assert re.search(r"training loss .*█.*▁", shown)
+    fitted = read_run(runs / "rents")
+    table = " ".join(printed(print_run, fitted).split())
+    assert f"mse {fitted.test['mse']:.4g}" in table and "validation mae" in table
     failed = printed(print_run, read_run(runs / "failed"))
     assert "failed\n" in failed and f"! not finite at step 7: {HOSTILE}" in failed
 
@@ -362,7 +420,7 @@ def test_runs_are_compared_by_what_differs(runs):
     assert marked == [loss == min(losses) for loss in losses]
     whole = compare([read_run(path) for path in find_runs([runs])])
     lines = comparison_csv(whole).splitlines()
-    assert len(lines) == 7 and lines[0].startswith("run,status,epochs,duration,test ")
+    assert len(lines) == 8 and lines[0].startswith("run,status,epochs,duration,test ")
     assert [line for line in lines if "damaged" in line] == [
         line for line in lines if line.startswith("failed")
     ]
@@ -381,7 +439,7 @@ def test_the_commands_show_and_compare(runs, tmp_path):
     code, out, _ = run("compare", runs / "digits-*")
     assert code == 0 and "optimizer.lr" in out and "failed" not in out
     assert run("compare", runs, "--output", tmp_path / "all.csv")[0] == 0
-    assert (tmp_path / "all.csv").read_text().count("\n") == 7
+    assert (tmp_path / "all.csv").read_text().count("\n") == 8
     (tmp_path / "empty").mkdir()
     code, out, err = run("show", tmp_path / "empty")
     assert (code, out, err) == (2, "", f"portagrad: {tmp_path / 'empty'}: no run; no config.toml\n")
@@ -418,7 +476,7 @@ def test_a_run_that_is_stopped_leaves_its_report(runs, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "confusion_matrix", stop)
+    monkeypatch.setattr(output_module, "save_model", stop)
     config = Config(
         data=DataConfig(path=runs / "digits.npz"),
         train=LoopConfig(epochs=1, batch_size=100, compile=False),
@@ -452,5 +510,7 @@ def test_tensorboard_reads_back_what_the_run_wrote(runs):
         assert histogram[:, 2].sum() == 64 * 16
     (text,) = make_ndarray(read.Tensors("configuration")[0].tensor_proto).ravel()
     assert "    lr = 0.01" in text.decode().splitlines()
+    fitted = EventAccumulator(str(runs / "rents" / "tensorboard")).Reload().Tags()["tensors"]
+    assert {"r2/train", "r2/validation", "mae/validation", "mse/test", "mae/test"} <= set(fitted)
     assert "_hparams_/session_start_info" in read.summary_metadata or any("hparams" in tag for tag in tags)
     assert not (runs / "digits-2" / "tensorboard").exists()

@@ -150,6 +150,6 @@ def test_inputs_that_do_not_fit_are_refused():
         pg.DataError, match=r"takes 2 numbers per example, but the inputs have the shape \(4, 3\)"
     ):
         own.predict(np.ones((4, 3)))
-    with pytest.raises(pg.DataError, match="row 5000, column 1 is nan"):
+    with pytest.raises(pg.DataError, match="inputs: row 5000, feature 1 is nan, not a finite"):
         own.predict(np.where(np.arange(12000).reshape(6000, 2) == 10001, np.nan, 1.0))
     assert own.predict(np.zeros((0, 2))).probabilities.shape == (0, 3)

@@ -125,6 +125,8 @@ def test_paths_are_relative_to_the_file_and_on_the_command_line_to_the_working_f
         ("data.labels=-1", "data.labels", -1),
         ("data.labels=kind", "data.labels", "kind"),
         ("data.delimiter=;", "data.delimiter", ";"),
+        ("data.class_weights=[1, 2.5]", "data.class_weights", (1.0, 2.5)),
+        ('train={metrics=["roc_auc"],monitor="roc_auc"}', "train.monitor", "roc_auc"),
         ("train={epochs=3}", "train.epochs", 3),
         ("device=torch:cpu", "device", "torch:cpu"),
         ("seed=3", "seed", 3),
@@ -135,6 +137,18 @@ def test_overrides_are_toml_values_or_plain_words(folder, override, key, value):
     for name in key.split("."):
         found = getattr(found, name)
     assert found == value and type(found) is type(value)
+
+
+def test_targets_are_a_column_several_or_a_file_beside_the_configuration(folder):
+    regression = "data.task=regression"
+    for text, value in (("price", "price"), ("2", 2), ('["a", 3]', ("a", 3))):
+        settings = [regression, f"data.targets={text}", 'data.names=["one"]']
+        config = load_config(folder / "run.toml", settings)
+        assert config.data.targets == value
+        (folder / "again.toml").write_text(dump_config(config))
+        assert load_config(folder / "again.toml") == config
+    (folder / "r.toml").write_text('[data]\npath = "digits.npz"\ntask = "regression"\ntargets = "run.toml"')
+    assert load_config(folder / "r.toml").data.targets == str(folder / "run.toml")
 
 
 def test_the_last_override_and_the_flags_win(folder):
@@ -213,6 +227,33 @@ def test_faults_of_the_file(folder, text, expected):
         ),
         ("data.test_path=nothing.npz", "nothing.npz: no such file"),
         (
+            "data.task=regresion",
+            'expected one of "classification", "regression"; got the string "regresion"; the nearest is '
+            '"regression"',
+        ),
+        (
+            "data.targets=price",
+            'goes with data.task = "regression", which is "classification"; data.labels names the classes',
+        ),
+        ("data.targets=1.5", "expected a string or a whole number or a list, got 1.5"),
+        ("data.class_weights=1", 'expected "none" or "balanced" or a list, got 1'),
+        (
+            "data.class_weights=balance",
+            'expected one of "none", "balanced"; got the string "balance"; the nearest is "balanced"',
+        ),
+        (
+            "model.loss=huber",
+            '"huber" is no loss of a classification (data.task), which takes "cross_entropy"',
+        ),
+        ("model.huber_delta=2", 'goes with model.loss = "huber" alone'),
+        ("train.label_smoothing=1", "must be at least 0 and below 1, got 1.0"),
+        (
+            "train.monitor=acuracy",
+            'expected one of "loss", "accuracy"; got the string "acuracy"; the nearest is "accuracy"',
+        ),
+        ("train.monitor=f1_macro", '"f1_macro" is not measured; name it in train.metrics too'),
+        ('train.metrics=["roc_auc", "roc_auc"]', "names a measure twice"),
+        (
             "optimizer.momentum=0.9",
             "adamw takes no momentum; it takes lr, b1, b2, eps, weight_decay, clip_norm, clip_value",
         ),
@@ -244,6 +285,42 @@ def test_faults_of_overrides_name_the_override(folder, override, expected):
         (
             ["optimizer.name=sgd", "optimizer.nesterov=true"],
             "--set optimizer.nesterov=true: needs optimizer.momentum above 0",
+        ),
+        *(
+            (
+                ["data.task=regression", f"{key}={value}"],
+                f'--set {key}={value}: goes with data.task = "classification", which is "regression"; '
+                f"{instead}",
+            )
+            for key, value, instead in (
+                ("data.labels", "kind", "data.targets names what a regression predicts"),
+                ("data.test_labels", 3, "data.test_targets names what a regression predicts"),
+                ("data.classes", 3, "a regression has an output per target, by data.targets"),
+                ("data.class_weights", "balanced", "in a regression every example weighs the same"),
+                ("train.label_smoothing", 0.1, 'a regression has model.loss = "huber" against outliers'),
+            )
+        ),
+        (
+            ["data.task=regression", "model.loss=cross_entropy"],
+            '--set model.loss=cross_entropy: "cross_entropy" is no loss of a regression (data.task), which '
+            'takes "mse", "huber", "mae"',
+        ),
+        (
+            ["data.task=regression", 'train.metrics=["mse", "roc_auc"]'],
+            '--set train.metrics=["mse", "roc_auc"]: train.metrics[1]: expected one of "mse", "rmse", "mae"; '
+            'got the string "roc_auc"',
+        ),
+        (
+            ["data.task=regression", 'data.names=["a", "a"]'],
+            '--set data.names=["a", "a"]: expected one or more different names',
+        ),
+        (
+            ["data.task=regression", "train.monitor=accuracy"],
+            '--set train.monitor=accuracy: expected one of "loss", "r2"; got the string "accuracy"',
+        ),
+        (
+            ['train.metrics=["f1_macro"]', "data.validation_fraction=0"],
+            '--set train.metrics=["f1_macro"]: is of the validation set, and data.validation_fraction is 0',
         ),
         (
             ['data.names=["a", "b"]', "data.classes=3"],

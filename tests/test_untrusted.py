@@ -200,7 +200,7 @@ def test_a_run_that_goes_on_writes_in_its_own_folder_alone(folder):
         {"records": [{"epoch": 1, "norms": {"weights": {"layers.0.weight": "x"}}}]},
         {"batch": 1},
         {"best_epoch": 7},
-        {"hits": 10**30},
+        {"seen": 10**30},
     ],
 )
 def test_facts_that_contradict_each_other_are_refused(folder, change):

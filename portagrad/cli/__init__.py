@@ -90,11 +90,11 @@ def _train(typer: Any) -> Any:
         ] = True,
         debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     ) -> None:
-        """Train a classifier as a TOML file describes it.
+        """Train a network, a classifier or a regression, as a TOML file describes it.
 
-        Reads NPZ, CSV and IDX data, checks everything before it starts, and leaves the weights, metrics,
-        plots and a summary in the run's folder. Ctrl-C and SIGTERM finish the batch and save first, with the
-        exit codes 130 and 143.
+        Reads NPZ, CSV, IDX, NPY and Parquet data, checks everything before it starts, and leaves the model,
+        metrics, plots and a summary in the run's folder. Ctrl-C and SIGTERM finish the batch and save first,
+        with the exit codes 130 and 143.
         """
         with errors_as_lines(typer, debug):
             from portagrad import train

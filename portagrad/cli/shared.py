@@ -5,7 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from portagrad.errors import BackendUnavailableError, CheckpointError, ConfigError, DataError, Error
+from portagrad.errors import (
+    BackendUnavailableError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DistributedError,
+    Error,
+)
 
 # Exit codes: the run failed; the command, the configuration or the data are wrong; Ctrl-C (128 + SIGINT).
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -20,15 +27,37 @@ def errors_as_lines(typer: Any, debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         if debug:
             raise
-        print("portagrad: interrupted", file=sys.stderr)
+        if not _rank():
+            print("portagrad: interrupted", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except (Error, OSError, MemoryError) as error:
+        first = _first_to_tell(error)
         if debug:
             raise
         wrong = isinstance(error, _WRONG_INPUT)
         text = str(error) or type(error).__name__
-        print(f"portagrad: {' '.join(text.split()) if wrong else text}", file=sys.stderr)
+        if first is not None:
+            print(f"portagrad{first}: {' '.join(text.split()) if wrong else text}", file=sys.stderr)
         raise typer.Exit(WRONG if wrong else FAILED) from None
+
+
+def _rank() -> int:
+    from portagrad.distributed import world
+
+    return world().rank
+
+
+def _first_to_tell(error: Exception) -> str | None:
+    """Who tells of an error: of several ranks with the same one the first alone, by its number."""
+    from portagrad.distributed import world
+
+    try:
+        comm = world()
+        if not comm.failed(error):
+            return None
+    except DistributedError:  # it is what is being told
+        return ""
+    return f", rank {comm.rank} of {comm.size}" if comm.size > 1 else ""
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

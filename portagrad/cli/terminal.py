@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from portagrad.cli.shared import whole_lines
+from portagrad.train.metrics import said
 from portagrad.train.report.comparison import Comparison
-from portagrad.train.report.page import duration, said
+from portagrad.train.report.page import duration
 from portagrad.train.report.record import RunRecord, number
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -49,14 +50,18 @@ def print_run(run: RunRecord, console: Any = None) -> None:
     console.print(Text(run.name, style="bold"), Text(run.status, style=_STYLES[run.status]))
     _print_faults(console, run, "")
     best = run.best() or {}
-    results = []
+    results, shown = [], set()
     for key, label in _measures(run):
         known = [value for value in run.series(key) if value is not None]
         if known:
-            split, _, what = key.partition("_")
-            tested = said(run.test[what], what) if split == "train" and what in run.test else ""
+            what = key.partition("_")[2]
+            tested = said(run.test[what], what) if what in run.test and what not in shown else ""
+            shown.add(what)
             cells = [said(x, what) for x in (known[0], number(best.get(key)), known[-1])]
             results.append([label, *cells, tested, sparkline(run.series(key))])
+    for what, value in run.test.items():
+        if what not in shown and results:
+            results.append([what.replace("_", " "), "", "", "", said(value, what), ""])
     if results:
         _print_table(console, ("", "first", "best epoch", "last", "test", "curve"), results)
         told = f"{len(run.epochs)} epochs in {duration(run.seconds)}, the best of them {int(best['epoch'])}"
@@ -99,8 +104,10 @@ def _print_faults(console: Any, run: RunRecord, prefix: str) -> None:
 
 
 def _measures(run: RunRecord) -> list[tuple[str, str]]:
-    names = ["loss", *([run.score] if run.score else [])]
-    pairs = [(f"{split}_{name}", f"{label} {name}") for name in names for split, label in _SPLITS]
+    names = run.measures
+    pairs = [
+        (f"{split}_{name}", f"{label} {name.replace('_', ' ')}") for name in names for split, label in _SPLITS
+    ]
     return [*pairs, ("learning_rate", "learning rate")]
 
 

@@ -22,6 +22,9 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
     def init(
         path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("portagrad-run.toml"),
         data: Annotated[Path | None, typer.Option(help="A data file, for what can be found in it.")] = None,
+        task: Annotated[
+            str, typer.Option(help="What is learned: classification or regression.")
+        ] = "classification",
         force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
         debug: Debug = False,
     ) -> None:
@@ -29,7 +32,7 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
         with errors_as_lines(typer, debug):
             from portagrad.train import write_starter
 
-            write_starter(path, data, force=force)
+            write_starter(path, data, task=task, force=force)
             print(f"{path}: portagrad train {path} runs it")
 
     def predict(
@@ -47,9 +50,11 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
             bool, typer.Option("--probabilities", help="A column per class with its probability.")
         ] = False,
         labels: Annotated[
-            str | None,
+            list[str] | None,
             typer.Option(
-                help="The column (CSV) or array (NPZ) with the right answers; prints how many are met."
+                metavar="NAME",
+                help="The column (CSV) or array (NPZ) with the right answers; prints how well they are met. "
+                "Repeatable, for a regression with several outputs.",
             ),
         ] = None,
         inputs: Annotated[str | None, typer.Option(help="The array of inputs in an NPZ file.")] = None,
@@ -64,7 +69,7 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
 
             trained = load_model(model, device=device)
             write = partial(
-                predict_rows, trained, data, probabilities=probabilities, labels=labels, inputs=inputs
+                predict_rows, trained, data, probabilities=probabilities, labels=labels or (), inputs=inputs
             )
             if output is not None and not output.parent.is_dir():
                 raise ConfigError(f"--output: no folder {output.parent}")
@@ -104,6 +109,7 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
         low: Annotated[float, typer.Option(help="The first learning rate.")] = 1e-7,
         high: Annotated[float, typer.Option(help="The last.")] = 10.0,
         output: Annotated[Path | None, typer.Option(help="A JSON file with the sweep.")] = None,
+        plot: Annotated[Path | None, typer.Option(help="A figure of it, NAME.png or NAME.svg.")] = None,
         device: Device = None,
         debug: Debug = False,
     ) -> None:
@@ -115,9 +121,13 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
 
             if not 0 < low < high:
                 raise ConfigError(f"--low, --high: expected 0 < low < high, got {low:g} and {high:g}")
+            if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
+                raise ConfigError(f"--plot: {plot} ends neither in .png nor in .svg")
             found = sweep(load_config(config, settings or (), device=device), steps=steps, low=low, high=high)
             if output is not None:
                 write_text(output, found.json() + "\n")
+            if plot is not None:
+                found.draw(plot)
             if found.suggestion is None:
                 raise DataError(
                     "the loss fell at no learning rate of the sweep; try a wider --low and --high"

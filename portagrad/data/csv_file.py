@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from portagrad.data.dataset import Array, Dataset, make_dataset
-from portagrad.data.files import nearest, open_data, shown
+from portagrad.data.csv_table import Table, Text, column_number, tables
+from portagrad.data.dataset import Dataset, make_dataset
+from portagrad.data.files import open_data
+from portagrad.data.regression import RegressionDataset, make_regression
 from portagrad.errors import DataError
 
-# A line longer than this is no table; reading one in full would let a small gzip file fill the memory.
-_LONGEST_LINE = 1 << 24
 # Column names that mean the label, tried in this order.
 USUAL_NAMES = ("label", "labels", "class", "target", "y", "species")
+USUAL_TARGETS = ("target", "targets", "y")
 
 
 def read_csv(
@@ -67,151 +64,77 @@ def read_csv(
     (array([[5.1],
            [7. ]]), array([0, 1]), ('setosa', 'versicolor'))
     """
-    path = Path(path)
-    with open_data(path) as file:
-        rows = _rows(path, file, delimiter)
-        line, first = next(rows, (0, []))
-        if not first:
-            raise DataError(f"{path}: no rows, only blank lines")
-        named = header if header is not None else not any(map(_is_number, first))
-        names = [field.strip() for field in first] if named else None
-        column = _label_column(path, label, names, len(first))
-        if len(first) < 2:
-            raise DataError(f"{path}, line {line}: one column only; a row is its inputs and a label")
-        table = _Table(path, line, len(first), column, names)
-        if not named:
-            table.add(line, first)
-        for line, row in rows:
-            table.add(line, row)
-    return table.dataset(classes)
+    what = str(path)
+
+    def text(names: list[str] | None, width: int) -> int:
+        return column_number(what, label, names, width, "labels", USUAL_NAMES)
+
+    table = _read(path, text, header, delimiter)
+    inputs, column = table.numbers(), text(table.names, table.width)
+    return make_dataset(
+        inputs,
+        table.answers(column),
+        what=f"{what}, {table.place(0, column).rpartition(', ')[2]}",
+        classes=classes,
+        at=lambda row: table.place(table.lines[row], column),
+    )
 
 
-class _Table:
-    """Rows as they are read: 8 bytes per number, and each row's line for messages."""
+def read_csv_targets(
+    path: str | Path,
+    targets: str | int | Sequence[str | int] | None = None,
+    *,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    names: Sequence[str] | None = None,
+) -> RegressionDataset:
+    """Read the data set of a regression of a CSV file, whose fields are all numbers.
 
-    def __init__(self, path: Path, first: int, width: int, column: int, names: list[str] | None) -> None:
-        self.path, self.first, self.width, self.column, self.names = path, first, width, column, names
-        self.values = array("d")
-        self.labels: list[str] = []
-        self.lines = array("q")
+    Parameters
+    ----------
+    path, header, delimiter
+        As for `read_csv`.
+    targets : str, int or sequence of these, optional
+        Columns of the targets, by name or number. By default the one called target, targets or y, else the
+        last one.
+    names : sequence of str, optional
+        Of the targets; by default the columns' own.
 
-    def place(self, line: int, column: int) -> str:
-        name = shown(self.names[column]) if self.names is not None else str(column)
-        return f"{self.path}, line {line}, column {name}"
+    Raises
+    ------
+    DataError
+        If the file is wrong; the message gives the line, counted from 1, and the column.
 
-    def add(self, line: int, row: list[str]) -> None:
-        if len(row) != self.width:
-            raise DataError(
-                f"{self.path}, line {line}: {len(row)} values, but line {self.first} has {self.width}"
-            )
-        self.labels.append(row.pop(self.column).strip())
-        try:
-            self.values.extend(map(float, row))
-        except ValueError:
-            position = next(i for i, field in enumerate(row) if not _is_number(field))
-            field = row[position].strip()
-            fault = f"{shown(field)} is not a number" if field else "the field is empty"
-            raise DataError(f"{self.place(line, position + (position >= self.column))}: {fault}") from None
-        self.lines.append(line)
-
-    def dataset(self, classes: int | Sequence[str] | None) -> Dataset:
-        if not self.labels:
-            raise DataError(f"{self.path}: no rows below the header")
-        inputs = np.frombuffer(self.values, np.float64).reshape(len(self.labels), self.width - 1)
-        finite = np.isfinite(inputs)
-        if not finite.all():
-            row, position = np.argwhere(~finite)[0].tolist()
-            place = self.place(self.lines[row], position + (position >= self.column))
-            raise DataError(f"{place}: {inputs[row, position]} is not finite; every input must be")
-        return make_dataset(
-            inputs,
-            self._label_array(),
-            what=f"{self.path}, column {self.place(0, self.column).rpartition(' column ')[2]}",
-            classes=classes,
-            at=lambda row: self.place(self.lines[row], self.column),
-        )
-
-    def _label_array(self) -> Array:
-        """The labels as numbers where the first one is a number, else as text."""
-        for row, label in enumerate(self.labels):
-            if not label:
-                raise DataError(f"{self.place(self.lines[row], self.column)}: the label is empty")
-        if not _is_number(self.labels[0]):
-            return np.asarray(self.labels)
-        for row, label in enumerate(self.labels):
-            if not _is_number(label):
-                place = self.place(self.lines[row], self.column)
-                raise DataError(f"{place}: the label {shown(label)} is not a whole number")
-        return np.asarray([float(label) for label in self.labels])
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "rents.csv"
+    ...     _ = path.write_text("area,rent,year\\n40,700,1990\\n55,910,2004\\n")
+    ...     data = read_csv_targets(path, "rent")
+    >>> data.targets.tolist(), data.names, data.features
+    ([[700.0], [910.0]], ('rent',), 2)
+    """
+    what = str(path)
+    asked = [targets] if targets is None or isinstance(targets, str | int) else list(targets)
+    table = _read(path, None, header, delimiter)
+    columns = [column_number(what, one, table.names, table.width, "targets", USUAL_TARGETS) for one in asked]
+    if len(set(columns)) < len(columns) or len(columns) == table.width:
+        fault = "named twice" if len(set(columns)) < len(columns) else "all columns, which leaves no inputs"
+        raise DataError(f"{path}: the targets are {fault}: {', '.join(map(str, asked))}")
+    numbers = table.numbers(columns)
+    return make_regression(
+        np.delete(numbers, columns, axis=1),
+        numbers[:, columns],
+        what=what,
+        names=names or [table.name(column) for column in columns],
+    )
 
 
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
-
-
-def _label_column(path: Path, label: str | int | None, names: list[str] | None, width: int) -> int:
-    if label is None:
-        lower = [name.lower() for name in names or []]
-        return next((lower.index(name) for name in USUAL_NAMES if name in lower), width - 1)
-    if isinstance(label, int):
-        if not -width <= label < width:
-            raise DataError(f"{path}: no column {label} for the labels; there are {width}, 0 to {width - 1}")
-        return label % width
-    if names is None:
-        raise DataError(
-            f"{path}: no column {shown(label)} for the labels, as the file has no header; "
-            "give the column's number, or set data.header = true"
-        )
-    if label not in names:
-        close = nearest(label, names)
-        hint = f"the nearest is {shown(close)}" if close else f"there are {', '.join(map(shown, names[:8]))}"
-        raise DataError(f"{path}: no column {shown(label)} for the labels; {hint}")
-    return names.index(label)
-
-
-def _lines(path: Path, file: IO[bytes]) -> Iterator[str]:
-    """Lines of text of bounded length."""
-    number = 0
-    while raw := file.readline(_LONGEST_LINE):
-        number += 1
-        if len(raw) == _LONGEST_LINE:
-            raise DataError(f"{path}, line {number}: longer than {_LONGEST_LINE} bytes; this is no CSV file")
-        if number == 1:
-            raw = raw.removeprefix(codecs.BOM_UTF8)
-        try:
-            yield raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            byte = raw[error.start]
-            raise DataError(f"{path}, line {number}: not UTF-8 text (byte 0x{byte:02x})") from None
-
-
-def _rows(path: Path, file: IO[bytes], delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, each with the number of its line."""
-    lines = _lines(path, file)
-    read = 0
-    for line in lines:
-        read += 1
-        if line.strip():
-            break
-    else:
-        return
-    if delimiter is None:
-        delimiter = max(",;\t", key=line.count)
-
-    def rest() -> Iterator[str]:
-        yield line
-        yield from lines
-
-    reader = csv.reader(rest(), delimiter=delimiter, strict=True)
-    start = read
-    try:
-        for row in reader:
-            if row and not (len(row) == 1 and not row[0].strip()):
-                yield start, row
-            start = read + reader.line_num
-    except csv.Error as error:
-        raise DataError(f"{path}, line {start}: {error}") from None
+def _read(path: str | Path, text: Text | None, header: bool | None, delimiter: str | None) -> Table:
+    """All rows of a file."""
+    with open_data(Path(path)) as file:
+        (table,) = tables(file, str(path), text=text, header=header, delimiter=delimiter)
+    if table.width < 2:
+        raise DataError(f"{path}, line {table.first}: one column only; a row is its inputs and a label")
+    return table

@@ -62,6 +62,11 @@ class Dataset:
         return len(self.names)
 
     @property
+    def targets(self) -> Array:
+        """The labels, by the name that they have in any data set."""
+        return self.labels
+
+    @property
     def features(self) -> int:
         """Numbers per example."""
         return int(np.prod(self.inputs.shape[1:]))

@@ -161,3 +161,7 @@ class NpySource:
 
     def place(self, row: int, column: int) -> str:
         return f"{self.what}: row {row}, column {column}"
+
+    def target_place(self, row: int, column: int) -> str:
+        """What one target is called in a message."""
+        return f"{self._targets.path}: row {row}, column {column}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from portagrad.data.dataset import Array, Dataset, check_inputs, make_dataset
 from portagrad.data.files import nearest, open_data
 from portagrad.data.npy_file import read_array
+from portagrad.data.regression import RegressionDataset, make_regression
 from portagrad.errors import DataError
 
 # Names under which data sets usually store their two arrays, tried in this order when none is given.
@@ -24,6 +25,7 @@ USUAL_NAMES = (
     ("x_train", "y_train"),
     ("X_train", "y_train"),
 )
+USUAL_TARGETS = (("inputs", "targets"), ("data", "target"), *(p for p in USUAL_NAMES if p[1].startswith("y")))
 
 
 @contextlib.contextmanager
@@ -106,21 +108,61 @@ def read_npz(
     (1797, (1797, 8, 8), 10)
     """
     path = Path(path)
-    if inputs is None or labels is None:
-        inputs, labels = _find_names(path, inputs, labels)
-    arrays = read_npz_arrays(path, [inputs, labels])
+    first, second, label = _pair(path, inputs, labels, "labels", USUAL_NAMES)
+    return make_dataset(first, second, what=f'{path}, array "{label}"', classes=classes)
+
+
+def read_npz_targets(
+    path: str | Path,
+    inputs: str | None = None,
+    targets: str | None = None,
+    *,
+    names: Sequence[str] | None = None,
+) -> RegressionDataset:
+    """Read the data set of a regression of an NPZ file.
+
+    Parameters
+    ----------
+    path : str or Path
+    inputs, targets : str, optional
+        Names of the two arrays; the targets' has the shape (examples,) or (examples, outputs). By default
+        ``inputs`` and ``targets``, ``data`` and ``target``, ``x`` and ``y``, ``x_train`` and ``y_train``.
+    names : sequence of str, optional
+        Of the outputs; by default the array's.
+
+    Raises
+    ------
+    DataError
+        If the file is wrong or an array of it does not fit the other.
+    """
+    path = Path(path)
+    first, second, target = _pair(path, inputs, targets, "targets", USUAL_TARGETS)
+    count = second.shape[1] if second.ndim == 2 else 1
+    own = names or ([target] if count == 1 else [f"{target} {k}" for k in range(count)])
+    return make_regression(first, second, what=f'{path}, array "{target}"', names=own)
+
+
+def _pair(
+    path: Path, inputs: str | None, targets: str | None, what: str, usual: Sequence[tuple[str, str]]
+) -> tuple[Array, Array, str]:
+    """The two arrays, the inputs checked, and the name of the second."""
+    if inputs is None or targets is None:
+        inputs, targets = _find_names(path, inputs, targets, what, usual)
+    arrays = read_npz_arrays(path, [inputs, targets])
     check_inputs(arrays[inputs], f'{path}, array "{inputs}"')
-    return make_dataset(arrays[inputs], arrays[labels], what=f'{path}, array "{labels}"', classes=classes)
+    return arrays[inputs], arrays[targets], targets
 
 
-def _find_names(path: Path, inputs: str | None, labels: str | None) -> tuple[str, str]:
+def _find_names(
+    path: Path, inputs: str | None, targets: str | None, what: str, usual: Sequence[tuple[str, str]]
+) -> tuple[str, str]:
     with _opened(path) as archive:
         held = _names(archive)
-    for usual_inputs, usual_labels in USUAL_NAMES:
-        pair = (inputs or usual_inputs, labels or usual_labels)
+    for usual_inputs, usual_targets in usual:
+        pair = (inputs or usual_inputs, targets or usual_targets)
         if pair[0] in held and pair[1] in held:
             return pair
     raise DataError(
-        f"{path}: which arrays are the inputs and the labels? It holds {', '.join(held) or 'none'}; "
-        "name them with data.inputs and data.labels"
+        f"{path}: which arrays are the inputs and the {what}? It holds {', '.join(held) or 'none'}; "
+        f"name them with data.inputs and data.{what}"
     )

@@ -33,16 +33,16 @@ class ParquetSource:
 
     def __init__(self, path: str | Path, targets: Sequence[str], inputs: Sequence[str] | None = None) -> None:
         self.path, self.what = Path(path), str(path)
-        self._targets = list(targets)
+        self.targets = list(targets)
         with self._opened() as file:
             schema, metadata = file.schema_arrow, file.metadata
             names = schema.names
             self.columns = list(inputs) if inputs is not None else [n for n in names if n not in targets]
-            for name in (*self._targets, *self.columns):
+            for name in (*self.targets, *self.columns):
                 if names.count(name) != 1:
                     fault = "no such column" if name not in names else "two columns of that name"
                     raise DataError(f"{path}: column {shown(name)}: {fault}{hint(name, names)}")
-            if not self.columns or not self._targets:
+            if not self.columns or not self.targets:
                 raise DataError(f"{path}: needs columns for the inputs and for the targets")
             dtypes = [self._dtype(name, schema.field(name).type) for name in self.columns]
             sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
@@ -74,6 +74,8 @@ class ParquetSource:
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:
                 yield file
+        except DataError:  # which is a ValueError
+            raise
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
             raise DataError(
                 f"{self.path}: no Parquet file, or damaged ({' '.join(str(error).split())[:200]})"
@@ -84,17 +86,17 @@ class ParquetSource:
         with self._opened() as file:
             if self._groups[number] >= file.metadata.num_row_groups:
                 raise DataError(f"{self.path}: cut short since it was opened; row {start} is gone")
-            table = file.read_row_group(self._groups[number], columns=self.columns + self._targets)
+            table = file.read_row_group(self._groups[number], columns=self.columns + self.targets)
             if table.num_rows != stop - start:
                 raise DataError(
                     f"{self.path}: row group {number} has {table.num_rows} rows where its file says "
                     f"{stop - start}"
                 )
-            columns = {name: self._column(table, name, start) for name in (*self.columns, *self._targets)}
+            columns = {name: self._column(table, name, start) for name in (*self.columns, *self.targets)}
         inputs = np.empty((stop - start, self.features), self.dtype)
         for position, name in enumerate(self.columns):
             inputs[:, position] = columns[name]
-        targets = [columns[name] for name in self._targets]
+        targets = [columns[name] for name in self.targets]
         return inputs, targets[0] if len(targets) == 1 else np.stack(targets, axis=1)
 
     def _column(self, table: Any, name: str, start: int) -> Array:
@@ -107,3 +109,7 @@ class ParquetSource:
 
     def place(self, row: int, column: int) -> str:
         return f"{self.path}: row {row}, column {shown(self.columns[column])}"
+
+    def target_place(self, row: int, column: int) -> str:
+        """What one target is called in a message."""
+        return f"{self.path}: row {row}, column {shown(self.targets[column])}"

@@ -44,6 +44,9 @@ class Source(Protocol):
     def place(self, row: int, column: int) -> str:
         """What one input is called in a message."""
 
+    def target_place(self, row: int, column: int) -> str:
+        """What one target is called in a message."""
+
 
 def even_bounds(rows: int, row_bytes: int) -> Array:
     """Bounds of equal blocks of about `BLOCK_BYTES`."""
@@ -73,6 +76,9 @@ class ArraySource:
 
     def place(self, row: int, column: int) -> str:
         return f"{self.what}, row {row}, column {column}"
+
+    def target_place(self, row: int, column: int) -> str:
+        return f"targets of {self.what}, row {row}, column {column}"
 
 
 class Part:
@@ -124,9 +130,16 @@ class Part:
         return inputs[rows], targets[rows]
 
     def place(self, row: int, column: int) -> str:
+        return self.source.place(self._row(row), column)
+
+    def target_place(self, row: int, column: int) -> str:
+        return self.source.target_place(self._row(row), column)
+
+    def _row(self, row: int) -> int:
+        """Which row of the source one of the part's is."""
         number = int(np.searchsorted(self.bounds, row, side="right")) - 1
         inside = int(self.rows(number)[row - self.bounds[number]])
-        return self.source.place(int(self.source.bounds[number]) + inside, column)
+        return int(self.source.bounds[number]) + inside
 
 
 def blocks(source: Source, numbers: Iterable[int] | None = None) -> Iterator[tuple[Array, Array]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,14 +14,17 @@ from portagrad.backend import BY_TYPE
 from portagrad.distributed.guard import ending_all
 from portagrad.distributed.layout import Layout, kind
 from portagrad.distributed.link import Link, digest, operation
+from portagrad.distributed.overlap import Overlap
 from portagrad.distributed.reduction import Handle
 from portagrad.distributed.routes import Routes, Through
 from portagrad.tensor import bare, hold
+from portagrad.transforms.gradient import value_and_grad
 from portagrad.transforms.tree import flatten, unflatten
 
 Op = Literal["sum", "mean", "max", "min"]
 OPS = ("sum", "mean", "max", "min")
 BUCKET_BYTES = 4 * 2**20
+OVERLAPPED_BYTES = 2**19
 _KEPT = 64  # layouts, before all are forgotten
 
 
@@ -76,6 +80,7 @@ class Communicator:
                 near.Free()
             self._link = Link(MPI, own)
         self.rank, self.size = self._link.rank, self._link.size
+        self._overlap = Overlap(self._link, self.routes)
 
     def __repr__(self) -> str:
         return f"<Communicator: rank {self.rank} of {self.size}>"
@@ -139,6 +144,57 @@ class Communicator:
         """
         return self._start(tree, op, bucket_bytes, later=True)
 
+    def value_and_grad(
+        self,
+        f: Callable[..., Any],
+        argnums: int | Sequence[int] = 0,
+        has_aux: bool = False,
+        op: Literal["sum", "mean"] = "mean",
+        *,
+        bucket_bytes: int = OVERLAPPED_BYTES,
+    ) -> Callable[..., Any]:
+        """`portagrad.value_and_grad`, value and gradient reduced over the ranks during the backward pass.
+
+        The gradients are put into buckets in the order in which the backward pass completes them; a bucket is
+        on its way while the pass makes the next ones. That pays where a link is slow beside the computation,
+        and costs time where the ranks' own processors move the bytes: docs/distributed.md has measurements.
+
+        Parameters
+        ----------
+        f, argnums, has_aux
+            As for `portagrad.value_and_grad`; not reduced are auxiliary results. It runs op by op: a compiled
+            function returns all of its gradient at once, and has nothing to overlap with.
+        op : {"sum", "mean"}
+            What of the ranks' functions is differentiated.
+        bucket_bytes : int
+            How much is gathered before it is sent.
+
+        Returns
+        -------
+        callable
+            Maps f's arguments to ``(value, gradient)`` or ``((value, aux), gradient)``, of which value and
+            gradient are the same bits on every rank.
+
+        Raises
+        ------
+        DistributedError
+            On every rank, if the arguments are not alike, or the function fails on one.
+
+        Examples
+        --------
+        >>> step = Communicator().value_and_grad(lambda w: pg.sum(w * w))
+        >>> value, gradient = step(np.asarray([1.0, 2.0]))
+        >>> gradient
+        array([2., 4.])
+        """
+        if op not in ("sum", "mean"):
+            raise ValueError(f"value_and_grad: op is sum or mean, not {op!r}")
+        if bucket_bytes < 1:
+            raise ValueError(f"value_and_grad: bucket_bytes must be positive, not {bucket_bytes!r}")
+        if self.size == 1:
+            return value_and_grad(f, argnums, has_aux)
+        return functools.wraps(f)(self._overlap.transform(f, argnums, has_aux, op, bucket_bytes))
+
     def broadcast(self, tree: Any, root: int = 0) -> Any:
         """The tree of one rank, on every rank.
 
@@ -191,6 +247,8 @@ class Communicator:
                         f"numbers and other objects go by all_gather_object"
                     )
                 rows.append(np.ascontiguousarray(backend.to_numpy(x)))
+                if rows[-1].dtype.hasobject:
+                    raise TypeError("all_gather: a leaf holds Python's objects, which do not travel")
                 lines.append(f"{rows[-1].dtype} {('rows', *x.shape[1:])}")
         except Exception as error:
             failure = error
@@ -256,6 +314,25 @@ class Communicator:
     def barrier(self) -> None:
         """Return when all ranks have called it."""
         self._link.agree(("barrier",))
+
+    def failed(self, error: BaseException) -> bool:
+        """Tell the other ranks that this one cannot go on; they are told by whatever they do next together.
+
+        Parameters
+        ----------
+        error : Exception
+
+        Returns
+        -------
+        bool
+            Whether this is the first of the ranks that say the same, and so the one to tell the user.
+
+        Examples
+        --------
+        >>> Communicator().failed(ValueError("no such file"))
+        True
+        """
+        return self._link.failed(error)
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from portagrad.backend import BY_TYPE, Backend
 from portagrad.kernel import raw_namespace
 from portagrad.tensor import CONSTANT, Tensor, bare, hold
 from portagrad.trace import Traced
-from portagrad.transforms.tree import unflatten
+from portagrad.transforms.tree import Varying, unflatten
 
 Array = np.ndarray[Any, Any]
 
@@ -32,7 +32,7 @@ WIRE = {
     },
 }
 """What travels for an array of each dtype."""
-NUMBERS = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
+NUMBERS = {bool: "bool", int: "int64", Varying: "int64", float: "float64", complex: "complex128"}
 """Python's numbers by what they travel as."""
 
 
@@ -215,12 +215,22 @@ class Layout:
 
 def kind(x: Any) -> Any:
     """What of a leaf decides about its place: equal for two leaves that one layout serves."""
-    x = bare(x) if isinstance(x, Tensor) else x
+    held, x = isinstance(x, Tensor), bare(x)
     backend = BY_TYPE[type(x)]
     if backend is None:
         return type(x)
     device = None if backend.one_device else str(backend.device_of(x))
-    return type(x), tuple(x.shape), x.dtype, device
+    return type(x), tuple(x.shape), x.dtype, device, held
+
+
+def nbytes(x: Any) -> int:
+    """The bytes in which an array travels."""
+    size: int = math.prod(x.shape)
+    return size * np.dtype(WIRE[_name(x.dtype)]).itemsize
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).rpartition(".")[2]
 
 
 def _described(x: Any, name: str) -> tuple[str, tuple[int, ...], Backend | None, type | None]:
@@ -234,11 +244,11 @@ def _described(x: Any, name: str) -> tuple[str, tuple[int, ...], Backend | None,
     x = bare(x)
     backend = BY_TYPE[type(x)]
     if backend is None:
-        number = next((kind for kind in NUMBERS if type(x) is kind), None)
-        if number is None:
+        wire = next((name for number, name in NUMBERS.items() if isinstance(x, number)), None)
+        if wire is None:
             raise TypeError(f"{where} is a {type(x).__name__}, neither an array nor a number")
-        return NUMBERS[number], (), None, number
-    dtype = str(x.dtype).rpartition(".")[2]
+        return wire, (), None, type(x)  # which may be a subclass, such as that of counts of steps
+    dtype = _name(x.dtype)
     if dtype not in WIRE:
         raise TypeError(f"{where} has dtype {x.dtype}, which does not travel; cast it first")
     if not all(isinstance(n, int) for n in x.shape):

@@ -52,7 +52,7 @@ class Link:
             text = f"{what}: MPI failed on rank {self.rank} of {self.size}: {error}"
             raise DistributedError(text) from error
 
-    def agree(self, lines: Sequence[str], fingerprint: int = 0, failure: Exception | None = None) -> None:
+    def agree(self, lines: Sequence[str], fingerprint: int = 0, failure: BaseException | None = None) -> None:
         """Return when all ranks have called this with the same lines.
 
         Parameters
@@ -61,7 +61,7 @@ class Link:
             What the ranks must have in common, the operation first.
         fingerprint : int
             `digest` of them, if known.
-        failure : Exception, optional
+        failure : BaseException, optional
             What keeps this rank from it, raised again when the others have been told.
 
         Raises
@@ -80,11 +80,28 @@ class Link:
                 self.comm.Allreduce(self.mpi.IN_PLACE, self._pair, self.mpi.MAX)  # largest and smallest
                 if self._pair[0] != -self._pair[1]:
                     told = [data.decode().split("\0") for data in self.exchange("\0".join(lines).encode())]
-                    left = [rank for rank, its in enumerate(told) if its == [LEAVES]]
-                    self.ended = f"{ranks(left)} had ended before" if left else ""
+                    self._see_who_left(told)
                     failure = failure or DistributedError(difference(lines[0], told))
         if failure is not None:
             raise failure
+
+    def failed(self, error: BaseException) -> bool:
+        """Agree on nothing but that this rank fails; whether it is the first of those that say the same."""
+        if self.size == 1 or self.ended:
+            return not self.rank
+        lines = ["failed", f"{FAILS}{type(error).__name__}: {error}"]
+        self._pair[:] = digest(lines), -digest(lines)
+        with self.telling("failed"):
+            self.comm.Allreduce(self.mpi.IN_PLACE, self._pair, self.mpi.MAX)
+            if self._pair[0] == -self._pair[1]:
+                return not self.rank
+            told = [data.decode().split("\0") for data in self.exchange("\0".join(lines).encode())]
+        self._see_who_left(told)
+        return told.index(lines) == self.rank
+
+    def _see_who_left(self, told: Sequence[Sequence[str]]) -> None:
+        left = [rank for rank, lines in enumerate(told) if list(lines) == [LEAVES]]
+        self.ended = f"{ranks(left)} had ended before" if left else ""
 
     def exchange(self, data: bytes) -> list[bytes]:
         """Bytes of every rank, on every rank."""

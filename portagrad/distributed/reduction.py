@@ -18,7 +18,14 @@ UNDER_WAY: set[Handle] = set()
 class Handle:
     """A reduction that is under way; `Communicator.start_all_reduce` makes it.
 
-    It has been agreed on when this is made, and its buffers are filled.
+    Parameters
+    ----------
+    link, layout
+        Between the ranks, which have agreed on it, and of the tree.
+    flats : list of arrays
+        The filled buffers.
+    tree : pytree
+        What they hold, which is the result where a rank is alone.
     """
 
     def __init__(self, link: Link, layout: Layout, flats: list[Any], tree: Any) -> None:

@@ -35,7 +35,7 @@ from portagrad.nn.initializers import (
     orthogonal,
 )
 from portagrad.nn.layers import BatchNorm, BatchNormState, Dropout, LayerNorm, Linear
-from portagrad.nn.losses import binary_cross_entropy, cross_entropy, mse
+from portagrad.nn.losses import binary_cross_entropy, cross_entropy, cross_entropy_sum, huber, mae, mse
 from portagrad.nn.module import Module, static
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "activation",
     "binary_cross_entropy",
     "cross_entropy",
+    "cross_entropy_sum",
     "dropout",
     "elu",
     "gelu",
@@ -60,6 +61,7 @@ __all__ = [
     "glorot_uniform",
     "he_normal",
     "he_uniform",
+    "huber",
     "initializers",
     "layer_norm",
     "leaky_relu",
@@ -68,6 +70,7 @@ __all__ = [
     "linear",
     "log_softmax",
     "logsumexp",
+    "mae",
     "mse",
     "orthogonal",
     "relu",

@@ -20,7 +20,7 @@ def export_trained(trained: TrainedModel, path: str | Path | None = None) -> Any
     """Write an ONNX model that takes inputs in their own units, in batches of any size.
 
     It returns ``probabilities`` and ``class``, or the ``values`` of a regression. Its metadata has the task
-    and the names of classes and features, as JSON.
+    and the names of classes or targets and of features, as JSON.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def export_trained(trained: TrainedModel, path: str | Path | None = None) -> Any
             metadata={
                 "task": told.task,
                 "classes": json.dumps(told.classes, ensure_ascii=False),
+                "targets": json.dumps(told.targets, ensure_ascii=False),
                 "features": json.dumps(told.features, ensure_ascii=False),
             },
         )

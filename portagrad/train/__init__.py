@@ -12,7 +12,7 @@ from portagrad.train.config_file import dump_config, load_config
 from portagrad.train.find_lr import RangeTest, find_lr
 from portagrad.train.loop import fit, resume
 from portagrad.train.progress import BarProgress, PlainProgress, Progress, best_progress
-from portagrad.train.run import Result
+from portagrad.train.result import Result
 from portagrad.train.saved_model import Description, Prediction, TrainedModel, load_model, save_model
 from portagrad.train.starter import starter, write_starter
 from portagrad.train.weights import load_weights, save_weights

@@ -1,15 +1,17 @@
-"""The configuration of a training run: its keys, their defaults and ranges, and what must go together."""
+"""The configuration of a training run: its keys, their defaults and ranges.
+
+What must go together is in `portagrad.train.consistency`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from portagrad.data.files import is_file, missing_file, shown
-from portagrad.train.schema import Count, Fault, Fraction, NotNegative, Positive, Range
+from portagrad.train.schema import Count, Fraction, NotNegative, Positive, Range
+
+Columns = str | int | tuple[str | int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,18 +24,27 @@ class DataConfig:
         The file of the examples, or of the inputs alone; in a TOML file relative to it.
     format : str, optional
         ``"npz"``, ``"csv"``, ``"idx"``, ``"npy"`` or ``"parquet"``; by default by the file's name.
+    task : str
+        ``"classification"`` learns classes, by the labels; ``"regression"`` numbers, the targets.
     inputs, labels : str or int, optional
         Arrays of an NPZ file, the label's column of a CSV or Parquet file, the second file of an IDX or NPY
         pair.
+    targets : str, int or list of these, optional
+        Of a regression, in place of labels: an array of an NPZ file, columns of a CSV or Parquet file, the
+        second file of an NPY pair. They are standardised by their mean and deviation among the training
+        examples, and predictions given in the targets' own units.
     header : bool, optional
         Whether the first line of a CSV file names the columns; by default by what it holds.
     delimiter : str, optional
         Of a CSV file, by default found out.
     classes : int, optional
         How many there are, by default one more than the largest label.
+    class_weights : str or list of float
+        How much an example counts in the loss by its class: ``"none"``, ``"balanced"`` (all classes the same
+        in total) or a number per class.
     names : tuple of str, optional
-        Of the classes, for the reports.
-    test_path, test_inputs, test_labels : optional
+        Of the classes, or of a regression's outputs, for the reports.
+    test_path, test_inputs, test_labels, test_targets : optional
         Examples of their own for the test.
     test_fraction, validation_fraction : float
         What is held out otherwise, at random by the seed.
@@ -48,20 +59,28 @@ class DataConfig:
 
     path: Path
     format: Literal["npz", "csv", "idx", "npy", "parquet"] | None = None
+    task: Literal["classification", "regression"] = "classification"
     inputs: str | None = None
     labels: str | int | None = None
+    targets: Columns | None = None
     header: bool | None = None
     delimiter: str | None = None
     classes: Annotated[int, Range(2, 1_000_000)] | None = None
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
     names: tuple[str, ...] | None = None
     test_path: Path | None = None
     test_inputs: str | None = None
     test_labels: str | int | None = None
+    test_targets: Columns | None = None
     test_fraction: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.2
     validation_fraction: Fraction = 0.1
     standardize: Literal["features", "whole", "none"] = "features"
     stream: bool | None = None
     window_mb: Annotated[int, Range(1, 1 << 20)] = 16
+
+
+# Keys that may name a second file, and are relative to the configuration where they do.
+SECOND_FILES = ("labels", "targets", "test_labels", "test_targets")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +94,19 @@ class ModelConfig:
     activation : str
     dropout : float
         The rate after each activation.
+    loss : str, optional
+        ``"cross_entropy"`` of a classification; ``"mse"``, ``"huber"`` or ``"mae"`` of a regression, by
+        default the first.
+    huber_delta : float, optional
+        The error, in deviations of the target, above which ``"huber"`` grows no more by the square; 1 by
+        default.
     """
 
     hidden: tuple[Count, ...] = (128,)
     activation: Literal["relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "softplus", "tanh"] = "relu"
     dropout: Fraction = 0.0
+    loss: Literal["cross_entropy", "mse", "huber", "mae"] | None = None
+    huber_delta: Positive | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +148,10 @@ OPTIONS = {
     "adagrad": ("eps", "weight_decay"),
     "lion": ("b1", "b2", "weight_decay"),
 }
+
+
+# The losses that each task takes, the default first.
+LOSSES = {"classification": ("cross_entropy",), "regression": ("mse", "huber", "mae")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +202,12 @@ class LoopConfig:
     slice_size : int, optional
         How many examples of a batch are computed at a time, their gradients added up, for a batch that does
         not fit into the device's memory at once; by default all.
+    label_smoothing : float
+        Of a classification: the share of a label's probability that is spread over all classes.
+    metrics : tuple of str
+        What else is measured on the validation set after every epoch. Of a classification
+        ``"balanced_accuracy"``, ``"f1_macro"``, ``"f1_micro"``, ``"f1_weighted"``, ``"roc_auc"``,
+        ``"log_loss"``, ``"top_5"``; of a regression ``"mse"``, ``"rmse"``, ``"mae"``.
     tensorboard : bool
         Whether event files for TensorBoard are written too; they need the extra ``tensorboard``.
     checkpoint_steps : int, optional
@@ -179,7 +216,8 @@ class LoopConfig:
     patience : int, optional
         Epochs without an improvement after which the run ends; by default it never ends early.
     monitor : str
-        ``"loss"`` or ``"accuracy"``, which must improve: of the validation set, or without one of training.
+        What must improve: ``"loss"``, ``"accuracy"`` of a classification, ``"r2"`` of a regression, or one of
+        `metrics`; of the validation set, or without one of training.
     min_delta : float
         Less than this is no improvement.
     restore_best : bool
@@ -193,10 +231,12 @@ class LoopConfig:
     compile: bool = True
     dtype: Literal["float32", "float64", "mixed"] = "float32"
     slice_size: Count | None = None
+    label_smoothing: Fraction = 0.0
+    metrics: tuple[str, ...] = ()
     tensorboard: bool = False
     checkpoint_steps: Count | None = None
     patience: Count | None = None
-    monitor: Literal["loss", "accuracy"] = "loss"
+    monitor: str = "loss"
     min_delta: NotNegative = 0.0
     restore_best: bool = False
     figures: bool = True
@@ -242,70 +282,3 @@ class Config:
     seed: Annotated[int, Range(0)] = 0
     device: str | None = None
     output: Path | None = None
-
-
-def present(section: Any) -> Iterator[tuple[str, Any]]:
-    """The fields of a section that are set, by name."""
-    for entry in dataclasses.fields(section):
-        value = getattr(section, entry.name)
-        if value is not None:
-            yield entry.name, value
-
-
-def check(config: Config) -> None:
-    """Raise a Fault for what one key alone cannot tell: files, and keys that do not go together."""
-    _check_data(config.data)
-    optimizer, schedule = config.optimizer, config.schedule
-    for key, value in present(optimizer):
-        taken = ("lr", *OPTIONS[optimizer.name], "clip_norm", "clip_value")
-        if value is not None and key not in ("name", *taken):
-            raise Fault(f"optimizer.{key}", f"{optimizer.name} takes no {key}; it takes {', '.join(taken)}")
-    if optimizer.nesterov and not optimizer.momentum:
-        raise Fault("optimizer.nesterov", "needs optimizer.momentum above 0")
-    for key, _ in present(schedule):
-        taken = () if schedule.name == "one_cycle" else ("warmup_epochs",)
-        taken = (*taken, *SCHEDULE_OPTIONS[schedule.name])
-        given = key != "warmup_epochs" or schedule.warmup_epochs > 0
-        if given and key not in ("name", *taken):
-            offer = f"it takes {', '.join(taken)}" if taken else "it has a warm-up of its own"
-            raise Fault(f"schedule.{key}", f"{schedule.name} takes no {key}; {offer}")
-    if schedule.warmup_epochs >= config.train.epochs:
-        raise Fault("schedule.warmup_epochs", f"must be below train.epochs, {config.train.epochs}")
-    if config.output is not None:
-        _check_output(config.output)
-
-
-def _check_output(output: Path) -> None:
-    if not str(output).isprintable():
-        raise Fault("output", f"{shown(str(output))} is no name of a folder")
-    try:
-        if output.exists() and not output.is_dir():
-            raise Fault("output", f"{output} is a file, not a folder")
-        full = output.exists() and any(output.iterdir())
-    except OSError as error:
-        raise Fault("output", f"{shown(str(output))} cannot be a folder ({error.strerror})") from None
-    if full:
-        raise Fault(
-            "output",
-            f"the folder {output} is not empty; name a fresh one, or leave output out for a "
-            "numbered folder under runs",
-        )
-
-
-def _check_data(data: DataConfig) -> None:
-    for key, path in (("path", data.path), ("test_path", data.test_path)):
-        if path is not None and not is_file(path):
-            raise Fault(f"data.{key}", missing_file(path))
-    if data.delimiter is not None and len(data.delimiter) != 1:
-        raise Fault("data.delimiter", f"expected one character, got {shown(data.delimiter)}")
-    if data.names is not None:
-        if len(set(data.names)) < max(2, len(data.names)):
-            raise Fault("data.names", "expected two or more different names")
-        if data.classes is not None and data.classes != len(data.names):
-            raise Fault("data.classes", f"is {data.classes}, but data.names has {len(data.names)} names")
-    if data.test_path is None and data.validation_fraction + data.test_fraction >= 1:
-        raise Fault(
-            "data.validation_fraction",
-            f"with data.test_fraction it leaves nothing to train on "
-            f"({data.validation_fraction:g} + {data.test_fraction:g})",
-        )

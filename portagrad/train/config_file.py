@@ -12,7 +12,8 @@ from typing import Any
 
 from portagrad.data.files import is_file, missing_file, shown
 from portagrad.errors import ConfigError
-from portagrad.train.config import Config, check, present
+from portagrad.train.config import SECOND_FILES, Config
+from portagrad.train.consistency import check, present
 from portagrad.train.schema import Fault, build
 
 _BARE_POINT = re.compile(r"[+-]?(\.\d+|\d+\.)([eE][+-]?\d+)?")
@@ -87,12 +88,11 @@ def dump_config(config: Config) -> str:
     Examples
     --------
     >>> from portagrad.train.config import DataConfig
-    >>> print(dump_config(Config(data=DataConfig(path=Path("x.npz"))))[:45])
+    >>> print(dump_config(Config(data=DataConfig(path=Path("x.npz"))))[:31])
     seed = 0
     <BLANKLINE>
     [data]
     path = "x.npz"
-    test_fraction
     """
     lines, sections = [], []
     for name, value in present(config):
@@ -162,7 +162,7 @@ def _anchor(table: dict[str, Any], folder: Path) -> None:
         if isinstance(data.get(key), str):
             data[key] = folder / data[key]
     # The labels of an IDX file are a path, of other files a name; only an existing file can be the former.
-    for key in ("labels", "test_labels"):
+    for key in SECOND_FILES:
         if isinstance(data.get(key), str) and is_file(folder / data[key]):
             data[key] = str(folder / data[key])
 

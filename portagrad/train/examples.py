@@ -24,7 +24,11 @@ ROWS = 4096
 
 
 class Examples(Protocol):
-    """Inputs, shape (examples, features), standardised and in the training dtype, and classes, int32."""
+    """Inputs, shape (examples, features), standardised and in the training dtype, and targets.
+
+    Targets are classes, int32 of shape (examples,), or of a regression standardised numbers in the training
+    dtype, shape (examples, outputs).
+    """
 
     def __len__(self) -> int: ...
 
@@ -33,8 +37,8 @@ class Examples(Protocol):
         """Numbers per example."""
 
     @property
-    def labels(self) -> Array:
-        """The class of every example, in their order."""
+    def targets(self) -> Array:
+        """Those of all examples, in their order."""
 
     def batches(self, key: random.Key, size: int, start: int, shard: Shard) -> Iterator[Batch]:
         """One epoch in the random order of `key`, from the batch `start` on: the rank's rows of each."""
@@ -51,10 +55,10 @@ class InMemory:
     """Examples as two arrays."""
 
     inputs: Array
-    labels: Array
+    targets: Array
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     @property
     def features(self) -> int:
@@ -62,15 +66,15 @@ class InMemory:
 
     def batches(self, key: random.Key, size: int, start: int, shard: Shard) -> Iterator[Batch]:
         for rows in batches(key, len(self), size, start=start, shard=shard):
-            yield self.inputs[rows], self.labels[rows]
+            yield self.inputs[rows], self.targets[rows]
 
     def rows(self, low: int, high: int) -> Iterator[Batch]:
         for part in pieces(low, high):
-            yield self.inputs[part], self.labels[part]
+            yield self.inputs[part], self.targets[part]
 
     def checksum(self) -> str:
         total = 0
-        for array in (self.inputs, self.labels):
+        for array in (self.inputs, self.targets):
             total = zlib.crc32(np.ascontiguousarray(array).data, total)
         return f"{len(self)} {total:08x}"
 
@@ -83,7 +87,7 @@ class Streamed:
     ----------
     source : Source
     encode : callable
-        From labels as the file has them to classes.
+        From targets as the file has them to those of the examples.
     standardization : Standardization
     dtype : str
     window_bytes : int
@@ -107,7 +111,7 @@ class Streamed:
         return self.source.features
 
     @functools.cached_property
-    def labels(self) -> Array:
+    def targets(self) -> Array:
         return np.concatenate([self.encode(targets) for _, targets in blocks(self.source)])
 
     def batches(self, key: random.Key, size: int, start: int, shard: Shard) -> Iterator[Batch]:
@@ -135,12 +139,24 @@ def pieces(low: int, high: int) -> Iterator[slice]:
         yield slice(start, min(start + ROWS, high))
 
 
-def scaled(standardization: Standardization, inputs: Array, dtype: str, what: str) -> Array:
-    """Standardised inputs in the training dtype; a DataError where they are beyond its range."""
+def scaled(
+    standardization: Standardization,
+    values: Array,
+    dtype: str,
+    what: str,
+    *,
+    noun: str = "feature",
+    first: int = 0,
+) -> Array:
+    """Standardised values in the training dtype; a DataError where they are beyond its range.
+
+    `first` is the number of the first row, and `noun` what a column is called, in the message.
+    """
     with np.errstate(over="ignore"):
-        ready: Array = standardization(inputs).astype(dtype)
+        ready: Array = standardization(values, dtype)
     if not np.isfinite(ready).all():
         row, column = np.argwhere(~np.isfinite(ready))[0].tolist()
-        value = inputs.reshape(len(inputs), -1)[row, column]
-        raise DataError(f"{what}: feature {column}, {value}, is beyond the range of {dtype} (example {row})")
+        value = values.reshape(len(values), -1)[row, column]
+        fault = f"beyond the range of {dtype}" if np.isfinite(value) else "not a finite number"
+        raise DataError(f"{what}: row {first + row}, {noun} {column} is {value}, {fault}")
     return ready

@@ -53,9 +53,9 @@ class Feed:
         # A lazy library would carry all examples through each step's graph.
         if isinstance(examples, InMemory) and not where.backend.lazy:
             with contextlib.suppress(OutOfMemoryError, *where.backend.out_of_memory):
-                self._inputs, self._labels = (
+                self._inputs, self._targets = (
                     transfer(examples.inputs, where),
-                    transfer(examples.labels, where),
+                    transfer(examples.targets, where),
                 )
                 self.resident = True
 
@@ -70,7 +70,7 @@ class Feed:
         for rows in batches(key, len(self), size, device=self._where, start=start, shard=self._shard):
             with self._guard():
                 inputs = self._take(self._inputs, rows, axis=0)
-                labels = self._take(self._labels, rows, axis=0)
+                labels = self._take(self._targets, rows, axis=0)
             yield inputs, labels
 
     def _moved(self, host: Iterator[tuple[Array, Array]]) -> Iterator[tuple[Any, Any]]:
@@ -85,7 +85,7 @@ class Feed:
             yield from self._moved(self.examples.rows(low, high))
             return
         for part in pieces(low, high):
-            yield self._inputs[part, ...], self._labels[part, ...]
+            yield self._inputs[part, ...], self._targets[part, ...]
 
 
 def on_host(x: Any) -> np.ndarray[Any, Any]:
@@ -111,7 +111,7 @@ def evaluate(model: Any, feed: Feed, task: Task, comm: Communicator) -> tuple[fl
         predictions.append(on_host(task.predictions(outputs)).astype(np.float64))
     total = float(np.sum(np.multiply(read(losses), weights))) if losses else 0.0
     total, weight = comm.all_reduce((total, sum(weights)))
-    return total / weight, comm.all_gather(np.concatenate(predictions))
+    return total / (weight or 1.0), comm.all_gather(np.concatenate(predictions))
 
 
 def read(scalars: list[Any]) -> np.ndarray[Any, Any]:
@@ -147,3 +147,14 @@ def settled(tree: Any, where: Device) -> Any:
             leaves[i] = transfer(flat[start : start + size].reshape(shape), where)
             start += size
     return unflatten(structure, leaves)
+
+
+def too_large(where: Device, rows: int, slice_size: int | None, error: BaseException) -> OutOfMemoryError:
+    """A step for which the device has no room, with what would need less of it."""
+    at_once = min(rows, slice_size or rows)
+    smaller = f"try train.slice_size = {at_once // 2}, which computes the same step in parts, or "
+    advice = smaller if at_once > 1 else "try "
+    return OutOfMemoryError(
+        f"{where} has no memory left for {at_once} examples of a batch of {rows} at once; "
+        f"{advice}a smaller model.hidden ({' '.join(str(error).split())[:200]})"
+    )

@@ -6,12 +6,14 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from portagrad import optim
 from portagrad.train.feed import copied, on_host
+from portagrad.train.reports import draw_sweep
 from portagrad.train.run_folder import json_line
 from portagrad.transforms.gradient import value_and_grad
 
@@ -31,8 +33,8 @@ class RangeTest:
     smoothed : array, shape (steps,)
         Their exponential mean, without the bias of its start.
     suggestion : float or None
-        The rate at which the smoothed loss falls steepest over the logarithm of the rate; None where it
-        falls nowhere.
+        The rate at which the smoothed loss falls steepest over the logarithm of the rate, from the step on at
+        which the mean spans as many batches as it ever does; None where it falls nowhere.
     """
 
     rates: np.ndarray[Any, Any]
@@ -50,6 +52,16 @@ class RangeTest:
                 "smoothed": self.smoothed.tolist(),
             }
         )
+
+    def draw(self, path: str | Path) -> None:
+        """Write a figure of the sweep with the suggestion marked.
+
+        Parameters
+        ----------
+        path : str or Path
+            PNG, or SVG where its name ends in ``.svg``.
+        """
+        draw_sweep(Path(path), self.rates, self.losses, self.smoothed, self.suggestion)
 
 
 def find_lr(
@@ -120,7 +132,7 @@ def find_lr(
         raise ValueError("find_lr: the loss of the first batch is not finite, or there is no batch")
     rates = low * factor ** np.arange(len(losses))
     smoothed = _smoothed(np.asarray(losses), smoothing)
-    return RangeTest(rates, np.asarray(losses), smoothed, _steepest(rates, smoothed))
+    return RangeTest(rates, np.asarray(losses), smoothed, _steepest(rates, smoothed, smoothing))
 
 
 def _endless(batches: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
@@ -141,10 +153,12 @@ def _smoothed(losses: np.ndarray[Any, Any], share: float) -> np.ndarray[Any, Any
     return out
 
 
-def _steepest(rates: np.ndarray[Any, Any], losses: np.ndarray[Any, Any]) -> float | None:
+def _steepest(rates: np.ndarray[Any, Any], losses: np.ndarray[Any, Any], smoothing: float) -> float | None:
     if len(losses) < 3:
         return None
     slopes = np.gradient(losses, np.log(rates))
-    best = int(slopes.argmin())
+    # Before, the mean is of few batches, and what falls is their noise.
+    first = min(round(1 / (1 - smoothing)), len(losses) // 3)
+    best = first + int(slopes[first:].argmin())
     falls = slopes[best] < -1e-9 * np.abs(losses).max()  # more than the smoothing's rounding
     return float(rates[best]) if falls else None

@@ -14,8 +14,9 @@ from portagrad import random
 from portagrad.device import Device, current_device, device, devices
 from portagrad.distributed import Communicator, world
 from portagrad.errors import ConfigError, DataError
-from portagrad.train.config import Config
+from portagrad.train.config import SECOND_FILES, Config
 from portagrad.train.config_file import dump_config, load_config
+from portagrad.train.consistency import check_task
 from portagrad.train.find_lr import RangeTest, find_lr
 from portagrad.train.model import make_optimizer
 from portagrad.train.output import Folder, Output
@@ -23,8 +24,10 @@ from portagrad.train.prepare import prepare
 from portagrad.train.progress import Progress
 from portagrad.train.report import flat
 from portagrad.train.report.environment import write_environment
-from portagrad.train.run import Result, Run
+from portagrad.train.result import Result
+from portagrad.train.run import Run
 from portagrad.train.run_folder import fresh_folder, write_text
+from portagrad.train.schema import Fault
 from portagrad.train.step import loss_of
 from portagrad.train.tensorboard import require_tensorboard
 
@@ -37,7 +40,7 @@ FREE = (
 
 
 def fit(config: Config, *, name: str = "run", progress: Progress | None = None) -> Result:
-    """Train a classifier as a configuration describes it.
+    """Train a classifier, or a regression, as a configuration describes it.
 
     Parameters
     ----------
@@ -53,10 +56,10 @@ def fit(config: Config, *, name: str = "run", progress: Progress | None = None) 
     Result
         Its folder holds ``config.toml`` (the whole configuration, which repeats the run), ``metrics.jsonl``,
         ``model.safetensors`` (see `load_model`) and with a validation set ``best.safetensors``,
-        ``checkpoints``, ``curves.png``, ``confusion.png``, ``confusion.json``, ``environment.json``,
-        ``summary.json`` and the page ``report.html``, which a run that fails or is stopped leaves too; with
-        ``train.tensorboard`` also ``tensorboard``, a folder of event files. ``train.figures = false`` leaves
-        the plots and the page out.
+        ``checkpoints``, ``curves.png``, ``confusion.png`` and ``confusion.json`` (of a regression
+        ``predictions.png`` and ``predictions.json``), ``environment.json``, ``summary.json`` and the page
+        ``report.html``, which a run that fails or is stopped leaves too; with ``train.tensorboard`` also
+        ``tensorboard``, a folder of event files. ``train.figures = false`` leaves the plots and the page out.
 
     Raises
     ------
@@ -175,6 +178,10 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
 
 def _prepared(config: Config, comm: Communicator) -> Run:
     """The run of a configuration, before its first step and before anything is written."""
+    try:
+        check_task(config)  # which one that was made in Python has not passed
+    except Fault as fault:
+        raise ConfigError(str(fault)) from None
     if config.train.tensorboard:
         require_tensorboard()
     where = current_device() if config.device is None else device(config.device)
@@ -204,7 +211,7 @@ def _trained(run: Run, folder: Path, progress: Progress | None) -> Result:
     data, first = run.prepared, run.comm.rank == 0
     if first:
         write_text(folder / "config.toml", dump_config(_repeatable(run.config)))
-        write_environment(folder, run.where, data.features, data.names)
+        write_environment(folder, run.where, {"features": data.features, **run.task.facts})
     settings = dict(_flat(run.config))
     # The loop looks for NaNs itself, and says more than NumPy's warnings.
     with (
@@ -230,7 +237,7 @@ def _differences(one: Config, other: Config) -> list[str]:
 
 def _is_path(key: str) -> bool:
     """Whether a key may name a file, which may have moved; what it holds is compared by its sum."""
-    return key in ("data.path", "data.test_path", "data.labels", "data.test_labels")
+    return key.removeprefix("data.") in ("path", "test_path", *SECOND_FILES)
 
 
 def _repeatable(config: Config) -> Config:
@@ -238,9 +245,9 @@ def _repeatable(config: Config) -> Config:
     data = config.data
     paths = {name: getattr(data, name) for name in ("path", "test_path")}
     absolute: dict[str, Any] = {name: path.resolve() for name, path in paths.items() if path is not None}
-    for name in ("labels", "test_labels"):
+    for name in SECOND_FILES:
         value = getattr(data, name)
-        if isinstance(value, str) and Path(value).is_file():  # the second file of an IDX pair
+        if isinstance(value, str) and Path(value).is_file():  # the second file of a pair
             absolute[name] = str(Path(value).resolve())
     return dataclasses.replace(config, data=dataclasses.replace(data, **absolute), output=None)
 

@@ -4,14 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from portagrad import nn, optim, random
-from portagrad.device import Device
+from portagrad.data import Standardization
+from portagrad.device import Device, transfer
 from portagrad.distributed import Communicator
-from portagrad.train.config import OPTIONS, SCHEDULE_OPTIONS, Config
+from portagrad.errors import ConfigError
+from portagrad.train.config import LOSSES, OPTIONS, SCHEDULE_OPTIONS, Config
+from portagrad.train.examples import Array
 from portagrad.train.step import Step
-from portagrad.train.task import Task
+from portagrad.train.task import Classification, Regression, Task
 
 Schedule = Callable[[int], float]
+_TOP = 5
+
+
+def make_task(
+    config: Config,
+    names: tuple[str, ...],
+    where: Device,
+    *,
+    scaling: Standardization | None = None,
+    class_weights: Array | None = None,
+) -> Task:
+    """What the configuration has a model learn.
+
+    Parameters
+    ----------
+    config : Config
+    names : tuple of str
+        Of the model's outputs: the classes, or the targets.
+    where : Device
+        The run's.
+    scaling : Standardization, optional
+        Of a regression's targets; by default they are as they are.
+    class_weights : array, shape (classes,), optional
+
+    Raises
+    ------
+    ConfigError
+        If a measure that is asked for is none of so many classes.
+    """
+    metrics, model = config.train.metrics, config.model
+    if config.data.task == "regression":
+        count = len(names)
+        scaling = scaling or Standardization(np.zeros(count), np.ones(count))
+        kind = model.loss or LOSSES["regression"][0]
+        return Regression(names, scaling, kind, model.huber_delta or 1.0, metrics)
+    if f"top_{_TOP}" in metrics and len(names) <= _TOP:
+        raise ConfigError(
+            f"train.metrics: top_{_TOP} is measured of more than {_TOP} classes, not {len(names)}"
+        )
+    weights = None
+    if class_weights is not None:
+        weights = transfer(class_weights.astype(config.train.inputs_dtype), where)
+    return Classification(names, weights, config.train.label_smoothing, metrics)
 
 
 def make_model(config: Config, features: int, outputs: int, key: random.Key, where: Device) -> nn.MLP:

@@ -8,14 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from portagrad.errors import Error
 from portagrad.train.report import read_run, write_report
-from portagrad.train.reports import draw_confusion, write_confusion, write_curves
+from portagrad.train.reports import write_curves
 from portagrad.train.run_folder import Metrics, json_line, write_text
 from portagrad.train.saved_model import TrainedModel, save_model
 from portagrad.train.state import State
+from portagrad.train.task import Tested
 from portagrad.train.tensorboard import TensorBoard
 
 CHECKPOINTS = "checkpoints"
@@ -44,7 +43,7 @@ class Output:
         records: Sequence[Mapping[str, Any]],
         test: Mapping[str, float],
         models: Mapping[str, TrainedModel],
-        matrix: np.ndarray[Any, Any],
+        tested: Tested,
         summary: Mapping[str, Any],
     ) -> None:
         """The run's end: its models by name, and the test."""
@@ -103,7 +102,7 @@ class Folder(Output):
         records: Sequence[Mapping[str, Any]],
         test: Mapping[str, float],
         models: Mapping[str, TrainedModel],
-        matrix: np.ndarray[Any, Any],
+        tested: Tested,
         summary: Mapping[str, Any],
     ) -> None:
         self._metrics.write(**test)
@@ -111,9 +110,8 @@ class Folder(Output):
             self._board.finish(test, len(records))
         for name, model in models.items():
             save_model(self._path / f"{name}.safetensors", model)
-        write_confusion(self._path, matrix, summary["classes"])
+        tested.write(self._path, figures=self._figures)
         if self._figures:
-            draw_confusion(self._path, matrix, summary["classes"])
             write_curves(self._path, records, test)
         write_text(self._path / "summary.json", json_line(summary, indent=2) + "\n")
 

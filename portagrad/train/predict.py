@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 
-from portagrad.data import file_format, read_idx_array, read_npy, read_npz_arrays
+from portagrad.data import Moments, file_format, read_idx_array, read_npy, read_npz_arrays
+from portagrad.data.csv_table import column_number, tables
 from portagrad.data.files import hint, open_data, shown
 from portagrad.data.npy_file import NpyFile, NpyHeader
+from portagrad.data.regression import check_targets, columns_of
 from portagrad.errors import DataError
 from portagrad.train.examples import ROWS
-from portagrad.train.saved_model import TrainedModel
+from portagrad.train.metrics import said
+from portagrad.train.saved_model import Description, TrainedModel
 
 Array = np.ndarray[Any, Any]
-Block = tuple[Array, list[str] | None]
+Block = tuple[Array, Any]
+"""Inputs, and with labels the right answers: names of classes, or numbers of shape (rows, outputs)."""
 
 
 def predict_rows(
@@ -28,7 +31,7 @@ def predict_rows(
     file: TextIO,
     *,
     probabilities: bool = False,
-    labels: str | None = None,
+    labels: Sequence[str] = (),
     inputs: str | None = None,
 ) -> str:
     """Write a line per row of the data: its number, and what the model makes of it.
@@ -41,57 +44,116 @@ def predict_rows(
     file : text file
     probabilities : bool
         Whether a column per class follows.
-    labels : str, optional
-        The column (by name, or by number from 0) or array with the right answers.
+    labels : sequence of str
+        The columns (by name, or by number from 0) or the array with the right answers: one of a classifier,
+        of a regression as many as it has outputs, in their order.
     inputs : str, optional
         The array of an NPZ file.
 
     Returns
     -------
     str
-        How many of the right answers are met; empty without `labels`.
+        How well the right answers are met; empty without `labels`.
 
     Raises
     ------
     DataError
         If the data do not fit the model, in one line with the row and the column.
     """
-    names = trained.description.classes
-    outputs = trained.description.sizes[-1]
-    columns = ["class"] if names else [f"output {i}" for i in range(outputs)]
+    told = trained.description
+    names, outputs = told.classes, told.sizes[-1]
+    columns = ["class"] if names else list(told.targets) or [f"output {i}" for i in range(outputs)]
+    if probabilities and not names:
+        raise DataError("--probabilities: the model is a regression, which has none")
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["row", *columns, *(names if probabilities else ())])
-    right = total = 0
-    for block, answers in _blocks(source, trained, labels, inputs):
+    met: _Hits | _Errors = _Hits() if names else _Errors()
+    row = 0
+    for block, answers in _blocks(source, told, labels, inputs):
         found = trained.predict(block)
         texts = [[names[k]] for k in found.values] if names else found.values.tolist()
         shares = None if found.probabilities is None or not probabilities else found.probabilities.tolist()
         for i, text in enumerate(texts):
-            writer.writerow([total + i, *text, *(shares[i] if shares else ())])
-        if answers is not None and names:
-            right += sum(text[0] == answer for text, answer in zip(texts, answers, strict=True))
-        total += len(block)
-    return f"accuracy {right / total:.2%} ({right} of {total})" if labels is not None and total else ""
+            writer.writerow([row + i, *text, *(shares[i] if shares else ())])
+        if answers is not None:
+            met.add([text[0] for text in texts] if names else found.values, answers)
+        row += len(block)
+    return str(met)
 
 
-def _blocks(source: str, trained: TrainedModel, labels: str | None, inputs: str | None) -> Iterator[Block]:
+class _Hits:
+    """How many classes are right."""
+
+    def __init__(self) -> None:
+        self._right = self._total = 0
+
+    def add(self, found: Any, answers: Any) -> None:
+        self._right += sum(one == other for one, other in zip(found, answers, strict=True))
+        self._total += len(answers)
+
+    def __str__(self) -> str:
+        if not self._total:
+            return ""
+        return f"accuracy {self._right / self._total:.2%} ({self._right} of {self._total})"
+
+
+class _Errors:
+    """R2 and the errors of numbers, block by block, as `metrics.regression` has them of all at once."""
+
+    def __init__(self) -> None:
+        self._moments, self._squares, self._sizes = Moments(), np.zeros(()), np.zeros(())
+
+    def add(self, found: Any, answers: Any) -> None:
+        self._moments.add(answers)
+        self._squares = self._squares + ((found - answers) ** 2).sum(axis=0)
+        self._sizes = self._sizes + np.abs(found - answers).sum(axis=0)
+
+    def __str__(self) -> str:
+        total = self._moments.count
+        if not total:
+            return ""
+        constant = self._moments.squares == 0
+        r2 = 1 - self._squares / np.where(constant, 1, self._moments.squares)
+        r2 = np.where(constant, self._squares == 0, r2)
+        measures = {"r2": r2, "mse": self._squares / total, "mae": self._sizes / total}
+        told = ", ".join(f"{name} {said(float(x.mean()), name)}" for name, x in measures.items())
+        return f"{told} (of {total})"
+
+
+def _blocks(source: str, told: Description, labels: Sequence[str], inputs: str | None) -> Iterator[Block]:
+    wanted = told.sizes[-1] if told.task == "regression" else 1
     if source == "-":
-        yield from _csv_blocks(sys.stdin, "standard input", trained, labels)
+        yield from _csv_blocks(sys.stdin.buffer, "standard input", told, labels, wanted)
         return
     path = Path(source)
     format = file_format(path)
     if format == "csv":
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                yield from _csv_blocks(file, str(path), trained, labels)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from None
+        with open_data(path) as file:
+            yield from _csv_blocks(file, str(path), told, labels, wanted)
         return
-    array, answers = _arrays(path, format, labels, inputs)
+    if len(labels) > 1:
+        raise DataError(f"{path}: of {format} files the labels are one array, not {', '.join(labels)}")
+    array, answers = _arrays(path, format, labels[0] if labels else None, inputs)
+    what = f'{path}, array "{labels[0]}"' if labels else ""
+    ready = None if answers is None else _answers(told, answers, what, len(array))
     for start in range(0, len(array), ROWS):
-        stop = min(start + ROWS, len(array))
-        names = None if answers is None else [_name(trained, label) for label in answers[start:stop]]
-        yield array.read(start, stop) if isinstance(array, NpyFile) else array[start:stop], names
+        part = slice(start, min(start + ROWS, len(array)))
+        block = array.read(part.start, part.stop) if isinstance(array, NpyFile) else array[part]
+        yield block, None if ready is None else ready[part]
+
+
+def _answers(told: Description, answers: Array, what: str, rows: int) -> Any:
+    """The right answers of an array, as many as there are rows."""
+    classes = told.task == "classification"
+    answers = answers.reshape(-1) if classes else columns_of(answers, what)
+    if len(answers) != rows:
+        raise DataError(f"{what}: {len(answers)} answers for {rows} inputs")
+    if classes:
+        return [_name(told, label) for label in answers]
+    if answers.shape[1] != told.sizes[-1]:
+        raise DataError(f"{what}: {answers.shape[1]} answers per row; the model has {told.sizes[-1]} outputs")
+    check_targets(answers, lambda row, column: f"{what}, row {row}, column {column}")
+    return answers
 
 
 def _arrays(
@@ -105,7 +167,7 @@ def _arrays(
                 raise DataError(f"{path}: no array {shown(name)}{hint(name, list(arrays))}")
         if wanted is None:
             raise DataError(f"{path}: no array has an axis of features; it holds {', '.join(arrays)}")
-        return arrays[wanted], None if labels is None else arrays[labels].reshape(-1)
+        return arrays[wanted], None if labels is None else arrays[labels]
     if labels is not None:
         raise DataError(f"{path}: only CSV and NPZ files hold labels beside the inputs")
     if format == "idx":
@@ -117,70 +179,38 @@ def _arrays(
     return read_npy(path) if whole else NpyFile(path), None
 
 
-def _csv_blocks(file: TextIO, what: str, trained: TrainedModel, labels: str | None) -> Iterator[Block]:
+def _csv_blocks(
+    file: IO[bytes], what: str, told: Description, labels: Sequence[str], wanted: int
+) -> Iterator[Block]:
     """Rows of a CSV file, some thousand at a time; the first line may name the columns."""
-    features = trained.description.sizes[0]
-    try:
-        lines = (row for row in csv.reader(file) if row)
-        first = next(lines, None)
-        if first is None:
-            raise DataError(f"{what}: holds no row")
-        has_names = not all(_is_number(cell) for i, cell in enumerate(first) if str(i) != labels)
-        column = _column(first if has_names else None, labels, what)
-        rows = lines if has_names else itertools.chain([first], lines)
-        number = 0
-        while block := list(itertools.islice(rows, ROWS)):
-            answers = None if column is None else [_cell(row, column, what, number) for row in block]
-            numbers = np.empty((len(block), features))
-            for i, row in enumerate(block):
-                cells = row if column is None else row[:column] + row[column + 1 :]
-                _fill(numbers[i], cells, what, number + i)
-            yield numbers, answers
-            number += len(block)
-    except csv.Error as error:
-        raise DataError(f"{what}: not CSV ({error})") from None
+    if labels and len(labels) != wanted:
+        raise DataError(f"{what}: {len(labels)} columns of answers; the model has {wanted} outputs")
+    features, columns = told.sizes[0], list[int]()
+
+    def text(names: list[str] | None, width: int) -> int | None:
+        columns.extend(_column(what, label, names, width) for label in labels)
+        if width - len(columns) != features:
+            raise DataError(
+                f"{what}: {width - len(columns)} numbers a row, but the model takes {features}; "
+                "name the columns of answers with --labels"
+            )
+        return columns[0] if columns and told.task == "classification" else None
+
+    for table in tables(file, what, text=text, rows=ROWS):
+        if table.column is not None:
+            yield table.numbers(), table.labels
+        else:
+            numbers = table.numbers(columns)
+            yield np.delete(numbers, columns, axis=1), numbers[:, columns] if columns else None
 
 
-def _fill(out: Array, cells: list[str], what: str, row: int) -> None:
-    if len(cells) != len(out):
-        raise DataError(
-            f"{what}, row {row}: {len(cells)} numbers, but the model takes {len(out)}; "
-            "name a column of answers with --labels"
-        )
-    for column, cell in enumerate(cells):
-        try:
-            out[column] = float(cell)
-        except ValueError:
-            value = shown(cell) if cell.strip() else "missing"
-            raise DataError(f"{what}, row {row}, column {column}: {value}, not a number") from None
+def _column(what: str, label: str, names: list[str] | None, width: int) -> int:
+    is_number = label.removeprefix("-").isdecimal() and label not in (names or ())
+    return column_number(what, int(label) if is_number else label, names, width, "labels", ())
 
 
-def _column(names: list[str] | None, labels: str | None, what: str) -> int | None:
-    if labels is None:
-        return None
-    if names is not None and labels in names:
-        return names.index(labels)
-    if labels.isdecimal():
-        return int(labels)
-    raise DataError(f"{what}: no column {shown(labels)}{hint(labels, names or [])}")
-
-
-def _cell(row: list[str], column: int, what: str, first: int) -> str:
-    if column >= len(row):
-        raise DataError(f"{what}, row {first} or after it: no column {column}, which holds the labels")
-    return row[column].strip()
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return not text.strip()
-    return True
-
-
-def _name(trained: TrainedModel, label: Any) -> str:
+def _name(told: Description, label: Any) -> str:
     """The name of a class by its number, or the name itself."""
-    names = trained.description.classes
+    names = told.classes
     is_number = isinstance(label, np.integer) and 0 <= label < len(names)
     return names[int(label)] if is_number else str(label)

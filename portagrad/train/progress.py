@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
+
+from portagrad.train.metrics import SHARES
 
 
 class Progress:
@@ -142,10 +145,15 @@ def _thousands(x: float) -> str:
 
 
 def _described(record: Mapping[str, Any], gap: str) -> str:
-    parts = [f"loss {record['train_loss']:.4f}", f"accuracy {record['train_accuracy']:.2%}"]
-    if record.get("validation_loss") is not None:
-        parts += [
-            f"validation loss {record['validation_loss']:.4f}",
-            f"accuracy {record['validation_accuracy']:.2%}",
-        ]
+    parts = []
+    for split, label in (("train_", ""), ("validation_", "validation ")):
+        found = {key.removeprefix(split): x for key, x in record.items() if key.startswith(split)}
+        texts = [f"{name} {_said(name, x)}" for name, x in found.items()]
+        parts += [f"{label}{texts[0]}", *texts[1:]] if texts else []
     return gap.join(parts)
+
+
+def _said(name: str, value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.2%}" if name in SHARES else f"{value:.4f}"

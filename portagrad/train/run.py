@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,59 +15,27 @@ import portagrad
 from portagrad import random
 from portagrad.device import Device
 from portagrad.distributed import Communicator
-from portagrad.errors import NonFiniteError, OutOfMemoryError
+from portagrad.errors import NonFiniteError
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import Config
-from portagrad.train.feed import Feed, copied, evaluate, read, settled
-from portagrad.train.metrics import classification, confusion_matrix
-from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step
+from portagrad.train.feed import Feed, copied, evaluate, read, settled, too_large
+from portagrad.train.metrics import LOWER_IS_BETTER
+from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step, make_task
 from portagrad.train.nonfinite import first_bad_step, is_finite
 from portagrad.train.norms import make_watch, read_norms
 from portagrad.train.output import CHECKPOINTS, Output
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
-from portagrad.train.saved_model import Description, TrainedModel
+from portagrad.train.result import Result, trained_model
 from portagrad.train.signals import StopSignals
 from portagrad.train.state import State
 from portagrad.train.step import weights_as
-from portagrad.train.task import Classification, Task
 from portagrad.train.weights import count_weights
 
 # Steps between two looks at the losses: each look waits for the device, and a fault is found this late.
 _WINDOW = 256
 # Between two checkpoints at the ends of epochs, so that short epochs do not spend their time on writing.
 _SECONDS = 10.0
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A run that came to its end.
-
-    Attributes
-    ----------
-    folder : Path
-    model : nn.MLP
-        The trained model, on the run's device.
-    test_loss, test_accuracy : float
-    confusion : array of int64, shape (classes, classes)
-        Test examples by true class (row) and predicted class (column).
-    summary : dict
-        What ``summary.json`` holds.
-    """
-
-    folder: Path
-    model: Any
-    test_loss: float
-    test_accuracy: float
-    confusion: np.ndarray[Any, Any]
-    summary: dict[str, Any]
-
-    def __str__(self) -> str:
-        right, total = int(np.trace(self.confusion)), int(self.confusion.sum())
-        return (
-            f"test accuracy {self.test_accuracy:.2%} ({right} of {total}), loss {self.test_loss:.4f}\n"
-            f"{self.folder}: {', '.join(sorted(path.name for path in self.folder.iterdir()))}"
-        )
 
 
 class Run:
@@ -97,13 +65,14 @@ class Run:
     ) -> None:
         self.config, self.where, self.prepared, self.comm = config, where, prepared, comm
         init_key, self.order_key, dropout_key = keys
-        self.task: Task = Classification(prepared.names)
+        self.task = make_task(
+            config, prepared.names, where, scaling=prepared.targets, class_weights=prepared.class_weights
+        )
         model = make_model(config, prepared.features, self.task.outputs, init_key, where)
         self.steps = -(-len(prepared.train) // config.train.batch_size)
         self.schedule = make_schedule(config, self.steps)
         optimizer = make_optimizer(config, self.schedule)
         self.eager = make_step(config, optimizer, self.task, comm=comm)
-        self._alone = make_step(config, optimizer, self.task)
         self.step = make_step(config, optimizer, self.task, compiled=config.train.compile, comm=comm)
         self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
         shard = (comm.rank, comm.size)
@@ -139,7 +108,7 @@ class Run:
         on = f", from epoch {self.at.epoch}, batch {self.at.batch + 1} on" if self._taken else ""
         return (
             f"{len(data.train)} training{held}, {len(data.test)} test examples of {data.features} features "
-            f"in {data.classes} classes; {weights} weights on {self.where}{ranks}{on}"
+            f"{self.task.aim}; {weights} weights on {self.where}{ranks}{on}"
         )
 
     def train(self, folder: Path, progress: Progress, output: Output) -> Result:
@@ -157,7 +126,7 @@ class Run:
                     output.failed(at, str(error))
                     raise
                 at.seconds = time.perf_counter() - began
-                if stop.asked:
+                if stop.found:
                     self._save(output)
                     progress.note(
                         f"stopped at epoch {at.epoch}, batch {at.batch} of {self.steps}, and saved; "
@@ -186,7 +155,7 @@ class Run:
         if self.at.batch == 0:
             self._first = next(batches)
             batches = itertools.chain([self._first], batches)
-        while self.at.batch < self.steps and not stop.asked:
+        while self.at.batch < self.steps and not stop.found:
             before = self.at.seen
             losses = self._window(batches, key, output, stop)
             progress.seen(self.at.seen - before, losses[-1])
@@ -208,13 +177,11 @@ class Run:
             try:
                 *carried, loss, score = self.step(carried[0], carried[1], inputs, labels)
             except self._out_of_memory as error:
-                raise self._too_large(labels.shape[0], error) from error
+                raise too_large(self.where, labels.shape[0], self.config.train.slice_size, error) from error
             carried = settled(tuple(carried), self.where)
             results.append((loss, score))
             sizes.append(self._size(at.batch + len(sizes)))
-            # A signal may have reached one rank alone; all end after the same batch.
-            stop.asked = self.comm.all_reduce(stop.asked, "max")
-            if stop.asked:
+            if stop.look(self.comm):
                 break
         losses, scores = (read(list(column)) for column in zip(*results, strict=True))
         if not np.isfinite(losses).all() or not is_finite(carried[0]):
@@ -237,31 +204,15 @@ class Run:
     def _batches(self, key: random.Key, start: int) -> Iterator[tuple[Any, Any]]:
         return self.feed.batches(key, self.config.train.batch_size, start)
 
-    def _too_large(self, size: int, error: BaseException) -> OutOfMemoryError:
-        at_once = min(size, self.config.train.slice_size or size)
-        smaller = f"try train.slice_size = {at_once // 2}, which computes the same step in parts, or "
-        advice = smaller if at_once > 1 else "try "
-        return OutOfMemoryError(
-            f"{self.where} has no memory left for {at_once} examples of a batch of {size} at once; "
-            f"{advice}a smaller model.hidden ({' '.join(str(error).split())[:200]})"
-        )
-
     def _explained(self, before: tuple[Any, Any], key: random.Key) -> str:
         """One line on the step that made a NaN and its op, found by repeating the steps since `before`."""
-
-        def part(params: Any, state: Any, x: Any, y: Any) -> Any:
-            return self._alone(params, state, x, y) if x.shape[0] else ()
-
-        done, op = first_bad_step(self.eager, before, self._batches(key, self.at.batch), part)
+        batches = self._batches(key, self.at.batch)
+        done, op = first_bad_step(self.eager, before, batches, self.eager.part)
         found = [op for op in self.comm.all_gather_object(op) if op]
-        cause = (
-            found[0]
-            if found
-            else "a repeat of the steps was finite, so the device does not compute the same twice"
-        )
+        none = "a repeat of the steps was finite, so the device does not compute the same twice"
         return (
-            f"the loss or a weight is no longer finite at step {self._taken + done + 1} "
-            f"(epoch {self.at.epoch}): {cause}; try a lower optimizer.lr, or optimizer.clip_norm"
+            f"the loss or a weight is no longer finite at step {self._taken + done + 1} (epoch "
+            f"{self.at.epoch}): {[*found, none][0]}; try a lower optimizer.lr, or optimizer.clip_norm"
         )
 
     def _due(self, at_end: bool) -> bool:
@@ -293,8 +244,8 @@ class Run:
         }
         output.epoch(record, at.model, gradients)
         monitor = self.config.train.monitor
-        value = record.get(f"validation_{monitor}", record[f"train_{monitor}"])
-        value = -value if monitor == "accuracy" else value
+        value = record.get(f"validation_{monitor}", record.get(f"train_{monitor}", math.nan))
+        value = math.inf if math.isnan(value) else value if monitor in LOWER_IS_BETTER else -value
         if value < at.best_value - self.config.train.min_delta or not at.best_epoch:
             at.best_epoch, at.best_value, at.best = at.epoch, float(value), copied(at.model)
         return record
@@ -307,9 +258,9 @@ class Run:
     def _validated(self) -> dict[str, float]:
         if self.validation is None:
             return {}
-        loss, probabilities = evaluate(self.at.model, self.validation, self.task, self.comm)
-        hits = probabilities.argmax(axis=1) == self.validation.examples.labels
-        return {"validation_loss": loss, "validation_accuracy": float(hits.mean())}
+        loss, predictions = evaluate(self.at.model, self.validation, self.task, self.comm)
+        measured = self.task.measured(self.validation.examples.targets, predictions)
+        return {"validation_loss": loss, **{f"validation_{name}": x for name, x in measured.items()}}
 
     def _finish(self, folder: Path, output: Output) -> Result:
         """The test, and what only a whole run has."""
@@ -317,27 +268,15 @@ class Run:
         dtype = getattr(self.where.backend.xp, self.config.train.inputs_dtype)
         best = weights_as(dtype, at.best)
         model = best if self.config.train.restore_best and at.best_epoch else weights_as(dtype, at.model)
-        loss, probabilities = evaluate(model, self.test, self.task, self.comm)
-        matrix = confusion_matrix(data.test.labels, probabilities.argmax(axis=1), data.classes)
-        test = {"test_loss": loss, "test_accuracy": float(np.trace(matrix) / len(data.test))}
-        models = {"model": self._trained(model)}
+        loss, predictions = evaluate(model, self.test, self.task, self.comm)
+        tested = self.task.tested(data.test.targets, predictions)
+        test = {"test_loss": loss, **{f"test_{name}": tested.measures[name] for name in self.task.told}}
+        models = {"model": trained_model(self.config, data, self.task, model)}
         if self.validation is not None:
-            models["best"] = self._trained(best)
-        summary = self._summary(test, classification(data.test.labels.astype(np.int64), probabilities))
-        output.finished(at.records, test, models, matrix, summary)
-        return Result(folder, model, test["test_loss"], test["test_accuracy"], matrix, summary)
-
-    def _trained(self, model: Any) -> TrainedModel:
-        """A model with what it needs beside the weights."""
-        data, config = self.prepared, self.config
-        described = Description(
-            sizes=(data.features, *config.model.hidden, data.classes),
-            activation=config.model.activation,
-            dropout=config.model.dropout,
-            dtype=config.train.inputs_dtype,
-            classes=data.names,
-        )
-        return TrainedModel(described, model, data.standardization)
+            models["best"] = trained_model(self.config, data, self.task, best)
+        summary = self._summary(test, tested.measures)
+        output.finished(at.records, test, models, tested, summary)
+        return Result(folder, model, tested, summary)
 
     def _summary(self, test: Mapping[str, float], measures: Mapping[str, Any]) -> dict[str, Any]:
         data, records, backend = self.prepared, self.at.records, self.where.backend
@@ -351,7 +290,7 @@ class Run:
                 "test": len(data.test),
             },
             "features": data.features,
-            "classes": list(data.names),
+            **{key: list(x) if isinstance(x, tuple) else x for key, x in self.task.facts.items()},
             "weights": count_weights(self.at.model),
             "epochs": len(records),
             "best_epoch": self.at.best_epoch,

@@ -17,7 +17,7 @@ from portagrad.device import Device, current_device, device_of, transfer
 from portagrad.device import device as device_at
 from portagrad.errors import CheckpointError, DataError
 from portagrad.namespace import function
-from portagrad.train.examples import ROWS
+from portagrad.train.examples import ROWS, scaled
 from portagrad.train.feed import on_host
 from portagrad.train.schema import Count, Fault, Fraction, build
 from portagrad.train.weights import checked_sum, read_weights, save_weights
@@ -50,6 +50,8 @@ class Description:
     dtype : str
     classes : tuple of str
         A name per class; empty for regression.
+    targets : tuple of str
+        Of a regression, a name per output where they are known.
     features : tuple of str
         A name per input, where they are known.
     """
@@ -61,6 +63,7 @@ class Description:
     dropout: Fraction = 0.0
     dtype: Literal["float32", "float64"] = "float32"
     classes: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
 
 
@@ -133,13 +136,8 @@ class TrainedModel:
 
     def _outputs(self, rows: Array, first: int) -> Array:
         """Probabilities or scaled values of some rows."""
-        with np.errstate(over="ignore"):
-            scaled = self.inputs(rows.astype(np.float64)).astype(self.description.dtype)
-        if not np.isfinite(scaled).all():
-            row, column = np.argwhere(~np.isfinite(scaled))[0].tolist()
-            value = rows.reshape(len(rows), -1)[row, column]
-            raise DataError(f"row {first + row}, column {column} is {value}; every input must be finite")
-        y = self.model(transfer(scaled, device_of(self.model.layers[0].weight)))
+        x = scaled(self.inputs, rows, self.description.dtype, "inputs", first=first)
+        y = self.model(transfer(x, device_of(self.model.layers[0].weight)))
         return on_host(y if self.targets is not None else _softmax(y, axis=-1)).astype(np.float64)
 
     def on(self, where: Device | str) -> TrainedModel:
@@ -241,6 +239,10 @@ def _described(path: Path, text: str) -> Description:
         if not outputs
         else f"classes: {len(told.classes)} names for {outputs} outputs"
         if told.task == "classification" and (len(told.classes) != outputs or outputs < 2)
+        else f"classes: {len(told.classes)} names in a regression"
+        if told.task == "regression" and told.classes
+        else f"targets: {len(told.targets)} names for {outputs} outputs"
+        if told.targets and (len(told.targets) != outputs or told.task != "regression")
         else f"features: {len(told.features)} names for {told.sizes[0]} inputs"
         if told.features and len(told.features) != told.sizes[0]
         else ""

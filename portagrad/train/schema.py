@@ -8,7 +8,7 @@ import json
 import math
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -136,11 +136,11 @@ def _checked(key: str, value: Any, annotation: Any) -> Any:
         if len(kinds) == 1:
             return _checked(key, value, kinds[0])
         for kind in kinds:
-            if type(value) is kind:
-                return value
-        raise Fault(key, f"expected {' or '.join(_KINDS[kind] for kind in kinds)}, got {_described(value)}")
+            if type(value) is _type_of(kind):
+                return _checked(key, value, kind)
+        raise Fault(key, f"expected {' or '.join(map(_named, kinds))}, got {_described(value)}")
     if get_origin(annotation) is Literal:
-        return _one_of(key, value, list(get_args(annotation)))
+        return one_of(key, value, get_args(annotation))
     if get_origin(annotation) is tuple:
         if not isinstance(value, list):
             raise Fault(key, f"expected a list, got {_described(value)}")
@@ -163,10 +163,24 @@ def _checked(key: str, value: Any, annotation: Any) -> Any:
     return value
 
 
-def _one_of(key: str, value: Any, allowed: list[str]) -> Any:
+def _type_of(kind: Any) -> type:
+    """The type that TOML has for what an annotation asks for."""
+    origin = get_origin(kind)
+    made: type = list if origin is tuple else str if origin is Literal else kind
+    return made
+
+
+def _named(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(f'"{name}"' for name in get_args(kind))
+    return "a list" if get_origin(kind) is tuple else _KINDS[kind]
+
+
+def one_of(key: str, value: Any, allowed: Sequence[str]) -> Any:
+    """`value`, which must be one of some words; the Fault offers them, and the nearest."""
     if value in allowed:
         return value
     offered = ", ".join(f'"{name}"' for name in allowed)
-    close = nearest(value, allowed) if isinstance(value, str) else None
+    close = nearest(value, list(allowed)) if isinstance(value, str) else None
     hint = f'; the nearest is "{close}"' if close else ""
     raise Fault(key, f"expected one of {offered}; got {_described(value)}{hint}")

@@ -7,20 +7,23 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from portagrad.distributed import Communicator
+
 
 class StopSignals:
-    """While open, the first signal only sets `asked`; a second Ctrl-C interrupts at once.
+    """While open, the first signal is only noted, for `look` to find; a second Ctrl-C interrupts at once.
 
     Outside the main thread, where Python has no signals, it does nothing.
 
     Attributes
     ----------
-    asked : int
-        The signal's number, 0 before there was one.
+    found : int
+        The number of the signal that was found, 0 before there was one.
     """
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.found = 0
+        self._noted = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -36,12 +39,17 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self._noted and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = number
+        self._noted = number
+
+    def look(self, comm: Communicator) -> bool:
+        """Whether there was a signal: where it has reached one rank alone, all find it in the same call."""
+        self.found = comm.all_reduce(self._noted, "max") if comm.size > 1 else self._noted
+        return bool(self.found)
 
     def leave(self) -> None:
         """Raise what the signal means: KeyboardInterrupt, or SystemExit with 128 and its number."""
-        if self.asked == signal.SIGINT:
+        if self.found == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(128 + self.asked)
+        raise SystemExit(128 + self.found)

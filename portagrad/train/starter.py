@@ -11,27 +11,32 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from portagrad.data import read
+from portagrad.data import read, read_regression
 from portagrad.data.files import is_file, missing_file
 from portagrad.errors import ConfigError, DataError
-from portagrad.train.config import Config
+from portagrad.train.config import LOSSES, Config
 from portagrad.train.config_file import toml_value
 from portagrad.train.run_folder import replacing
+from portagrad.train.schema import Fault, one_of
 
 _WIDTH = 100
 _EXAMPLE = "data.npz"
 
 
-def starter(data: str | Path | None = None) -> str:
+def starter(data: str | Path | None = None, *, task: str = "classification") -> str:
     """The text of a commented configuration: every key with its default and a word on it.
 
     Parameters
     ----------
     data : str or Path, optional
         A file of examples; what is found in it is noted beside ``path``.
+    task : str
+        ``"classification"`` or ``"regression"``.
 
     Raises
     ------
+    ConfigError
+        If there is no such task.
     DataError
         If the file is missing or no data.
 
@@ -41,15 +46,21 @@ def starter(data: str | Path | None = None) -> str:
     >>> "1797 examples of 64 features in 10 classes" in text
     True
     """
-    return _text(data, str(data or _EXAMPLE))
+    return _text(data, str(data or _EXAMPLE), task)
 
 
-def _text(data: str | Path | None, path: str) -> str:
+def _text(data: str | Path | None, path: str, task: str) -> str:
     """The configuration for a file, which it calls `path`."""
+    try:
+        one_of("task", task, list(LOSSES))
+    except Fault as fault:
+        raise ConfigError(str(fault)) from None
     if data is not None and not is_file(Path(data)):
         raise DataError(missing_file(Path(data)))
-    given = {"path": path}
-    found = _found(Path(data)) if data is not None else "# NPZ, CSV or IDX files; relative to this file."
+    given = {"path": path, "task": task}
+    found = (
+        _found(Path(data), task) if data is not None else "# NPZ, CSV or IDX files; relative to this file."
+    )
     lines = [
         "# A training run: portagrad train THIS_FILE. Keys behind a # are not set.",
         "",
@@ -72,7 +83,13 @@ def _text(data: str | Path | None, path: str) -> str:
     return "\n".join(_once([*lines, *sections])) + "\n"
 
 
-def write_starter(path: str | Path, data: str | Path | None = None, *, force: bool = False) -> None:
+def write_starter(
+    path: str | Path,
+    data: str | Path | None = None,
+    *,
+    task: str = "classification",
+    force: bool = False,
+) -> None:
     """Write `starter` to a file; one that is there already stays, unless `force` is given.
 
     Parameters
@@ -80,6 +97,8 @@ def write_starter(path: str | Path, data: str | Path | None = None, *, force: bo
     path : str or Path
     data : str or Path, optional
         Written relative to the file's folder.
+    task : str
+        As for `starter`.
     force : bool
 
     Raises
@@ -91,7 +110,7 @@ def write_starter(path: str | Path, data: str | Path | None = None, *, force: bo
     if path.exists() and not force:
         raise ConfigError(f"{path}: exists already; name another file, or give --force")
     near = os.path.relpath(Path(data).resolve(), path.resolve().parent) if data is not None else _EXAMPLE
-    text = _text(data, near)
+    text = _text(data, near, task)
     try:
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -99,9 +118,14 @@ def write_starter(path: str | Path, data: str | Path | None = None, *, force: bo
         raise ConfigError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def _found(data: Path) -> str:
+def _found(data: Path, task: str) -> str:
     """A comment on what is in a file."""
     try:
+        if task == "regression":
+            told = read_regression(data)
+            ends = zip(told.names, told.targets.min(axis=0), told.targets.max(axis=0), strict=True)
+            targets = ", ".join(f"{name} from {low:g} to {high:g}" for name, low, high in list(ends)[:10])
+            return f"# {len(told)} examples of {told.features} features; targets: {' '.join(targets.split())}"
         whole = read(data)
     except DataError as error:
         # Such a file may need a key, for example the name of its labels: the error says which.

@@ -108,6 +108,7 @@ class Step:
 
         self._dropout, self._slice = bool(dropout), slice_size
         self._comm = comm or Communicator()
+        self._part = whole
         self._whole = made(whole, 0, 1)
         self._sums = made(slope)
         self._added = made(lambda a, b: tree_map(_add, a, b), 0)
@@ -125,6 +126,10 @@ class Step:
     def gradient(self, params: Any, x: Any, y: Any) -> Any:
         """The gradient of a batch's loss without dropout, for which no random number is used up."""
         return self._mean(self._summed(params, x, y, None))
+
+    def part(self, params: Any, state: Any, x: Any, y: Any) -> Any:
+        """The step as if this rank's rows were the batch, op by op; nothing where it has none."""
+        return self._part(params, state, x, y) if x.shape[0] else ()
 
     def _drawn(self, state: Any) -> tuple[Any, random.Key, random.Key | None]:
         """The optimizer's state, the key for the next step, and the one for this step's dropout."""

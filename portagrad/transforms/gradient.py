@@ -166,6 +166,21 @@ def value_and_grad(
     >>> float(value), gradient
     (5.0, array([2., 4.]))
     """
+    return differentiated(f, argnums, has_aux, _swept)
+
+
+Back = Callable[[Inputs, Any, Any], "dict[Node, Any]"]
+"""``back(inputs, node, y)``: cotangents of the inputs' nodes for a loss of this node and the value y."""
+
+
+def _swept(inputs: Inputs, node: Any, y: Any) -> dict[Node, Any]:
+    return {} if node is None else sweep([(node, ones(y))], keep=False)
+
+
+def differentiated(
+    f: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool, back: Back
+) -> Callable[..., Any]:
+    """`value_and_grad` with a way back of one's own."""
 
     @functools.wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
@@ -180,15 +195,15 @@ def value_and_grad(
         node = y.payload if isinstance(y, Tensor) and y.trace is trace else None
         if node is None or node.shape != () or node.kind != 1:
             scalar("grad", y)
-        found = {} if node is None else sweep([(node, ones(y.value))], keep=False)
-        gradients: Any = inputs.gather(found)
+        value = lowered(y, trace)
+        gradients: Any = inputs.gather(back(inputs, node, value))
         wanted: Any = argnums
         if isinstance(wanted, int):
             (gradients,) = gradients
         else:
             order = sorted(set(positions("grad", wanted, len(args))))
             gradients = tuple([gradients[order.index(i)] for i in positions("grad", wanted, len(args))])
-        value = inputs.outer(lowered(y, trace))
+        value = inputs.outer(value)
         return ((value, inputs.results(aux, trace)) if has_aux else value), gradients
 
     return value_and_gradient

@@ -10,6 +10,11 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from portagrad.train.reports import bin_count
 
 Series = Sequence[float | None]
 _WIDTH, _HEIGHT = 1000.0, 400.0  # units of the drawing, of no consequence but for rounding
@@ -33,12 +38,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Stroke:
-    """A path of the drawing, as a line or as dots."""
+    """A path of the drawing, as a line, as dots or as filled areas."""
 
     d: str
     tone: int | str
     dashed: bool = False
-    dots: bool = False
+    form: Literal["line", "dots", "bars"] = "line"
 
 
 @dataclass(frozen=True)
@@ -173,10 +178,44 @@ def scatter_chart(
         y_label=y_label,
         paths=[
             Stroke("M" + "L".join(_place(a, b, across, up) for a, b in ends), "guide", dashed=True),
-            Stroke(dots, 0, dots=True),
+            Stroke(dots, 0, form="dots"),
         ],
         x_ticks=[Tick(100 * across.at(value), across.said(value)) for value in across.ticks],
         y_ticks=[Tick(100 * (1 - up.at(value)), up.said(value)) for value in up.ticks],
+    )
+
+
+def histogram_chart(
+    title: str, values: np.ndarray[Any, Any], *, x_label: str, y_label: str, description: str
+) -> Chart:
+    """How values are spread, with a line at 0."""
+    counts, edges = np.histogram(values, bin_count(values))
+    across, up = axis([*edges.tolist(), 0.0]), axis([0.0, float(counts.max())], whole=True)
+    bars, said = [], []
+    for count, low, high in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        left, right, top = across.at(low) * _WIDTH, across.at(high) * _WIDTH, (1 - up.at(count)) * _HEIGHT
+        if count:
+            bars.append(f"M{left:.1f} {_HEIGHT:.1f}V{top:.1f}H{right:.1f}V{_HEIGHT:.1f}Z")
+        said.append(
+            {
+                "x": round(across.at((low + high) / 2), 5),
+                "title": f"{low:.4g} to {high:.4g}",
+                "rows": [[0, y_label, str(count), round(1 - up.at(count), 5)]],
+            }
+        )
+    zero = f"{across.at(0.0) * _WIDTH:.1f}"
+    return Chart(
+        title=title,
+        description=description,
+        x_label=x_label,
+        y_label=y_label,
+        paths=[
+            Stroke("".join(bars), 0, form="bars"),
+            Stroke(f"M{zero} 0V{_HEIGHT:.1f}", "guide", dashed=True),
+        ],
+        x_ticks=[Tick(100 * across.at(x), across.said(x)) for x in across.ticks],
+        y_ticks=[Tick(100 * (1 - up.at(y)), f"{y:g}") for y in up.ticks],
+        points=json.dumps(said, ensure_ascii=False),
     )
 
 

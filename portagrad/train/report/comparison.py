@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from portagrad.train.metrics import LOWER_IS_BETTER, SHARES, said
 from portagrad.train.report.chart import Chart, Line, line_chart
-from portagrad.train.report.page import duration, percent, render, said
+from portagrad.train.report.page import duration, render
 from portagrad.train.report.record import RunRecord, number
 from portagrad.train.run_folder import write_text
-
-_LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,8 @@ def compare(runs: Sequence[RunRecord]) -> Comparison:
     differing = tuple(key for key in keys if len({table.get(key) for table in tables}) > 1)
     names = list(dict.fromkeys(name for run in runs for name in run.test))
     measures = [("test", name) for name in names]
-    measures += [
-        ("validation", name) for name in dict.fromkeys(["loss", *(r.score for r in runs if r.score)])
-    ]
+    per_epoch = list(dict.fromkeys(["loss", *(name for run in runs for name in run.measures)]))
+    measures += [("validation", name) for name in per_epoch]
     columns = [[_measured(run, split, name) for run in runs] for split, name in measures]
     shown = [place for place, column in enumerate(columns) if any(value is not None for value in column)]
     header = (
@@ -53,7 +51,7 @@ def compare(runs: Sequence[RunRecord]) -> Comparison:
     best: list[set[int]] = [set() for _ in runs]
     for offset, place in enumerate(shown):
         known = [value for value in columns[place] if value is not None]
-        top = min(known) if measures[place][1] in _LOWER_IS_BETTER else max(known)
+        top = min(known) if measures[place][1] in LOWER_IS_BETTER else max(known)
         for index, value in enumerate(columns[place]):
             if value == top and len(known) > 1:
                 best[index].add(4 + offset)
@@ -88,10 +86,10 @@ def _measured(run: RunRecord, split: str, name: str) -> float | None:
 
 
 def _charts(runs: Sequence[RunRecord]) -> list[Chart]:
-    scores = list(dict.fromkeys(run.score for run in runs if run.score))
+    names = list(dict.fromkeys(["loss", *(name for run in runs for name in run.measures)]))
     made = []
     for split in ("validation", "train"):
-        for name in ["loss", *scores]:
+        for name in names:
             found = [(run, f"{split}_{name}") for run in runs]
             last = max((int(record["epoch"]) for run, _ in found for record in run.epochs), default=0)
             numbers = [float(n) for n in range(1, last + 1)]
@@ -101,7 +99,6 @@ def _charts(runs: Sequence[RunRecord]) -> list[Chart]:
                 values = [at.get(int(n)) for n in numbers]
                 lines.append(Line.of_many(run.name, values, place))
             word = "Training" if split == "train" else "Validation"
-            made.append(
-                line_chart(f"{word} {name}", numbers, lines, percent=percent(name), may_log=name == "loss")
-            )
+            title, lower = f"{word} {name.replace('_', ' ')}", name in LOWER_IS_BETTER
+            made.append(line_chart(title, numbers, lines, percent=name in SHARES, may_log=lower))
     return [chart for chart in made if chart is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ from portagrad import random
 from portagrad.compile.drawing import svg
 from portagrad.device import device
 from portagrad.train.config import Config
-from portagrad.train.model import make_model
+from portagrad.train.model import make_model, make_task
 from portagrad.train.report.record import RunRecord, number
 from portagrad.train.schema import Fault, build
 from portagrad.train.step import loss_of, outputs_of
-from portagrad.train.task import Classification
 from portagrad.transforms.gradient import value_and_grad
 from portagrad.transforms.graph import graph
 
@@ -54,16 +54,19 @@ def drawings(run: RunRecord) -> list[Drawing]:
     cpu = device("cpu")
     model = make_model(config, features, outputs, random.key(0), cpu)
     x = np.zeros((config.train.batch_size, features), dtype=config.train.inputs_dtype)
-    labels = np.zeros(config.train.batch_size, dtype=np.int32)
+    even = np.ones(outputs) if config.data.class_weights != "none" else None
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, metrics=()))
+    task = make_task(config, ("",) * outputs, cpu, class_weights=even)
+    targets = task.blank_targets(config.train.batch_size, config.train.inputs_dtype)
 
     def forward(model: Any, x: Any) -> Any:
         return outputs_of(model, x)
 
-    made = [_drawing("Forward pass", graph(forward, model, x).improved())]
-    if run.predictions is None:
-        step = graph(value_and_grad(loss_of(Classification(("",) * outputs))), model, x, labels).improved()
-        made.append(_drawing("Training step: the loss and its gradient", step))
-    return made
+    step = graph(value_and_grad(loss_of(task)), model, x, targets).improved()
+    return [
+        _drawing("Forward pass", graph(forward, model, x).improved()),
+        _drawing("Training step: the loss and its gradient", step),
+    ]
 
 
 def _drawing(title: str, shown: Any) -> Drawing:
@@ -82,8 +85,8 @@ def _drawing(title: str, shown: Any) -> Drawing:
 def _sizes(run: RunRecord) -> tuple[int, int] | None:
     """How many features the inputs have, and how many numbers the model gives."""
     for record in (run.environment, run.summary):
-        features, names = number(record.get("features")), record.get("classes")
-        outputs = number(record.get("outputs")) or (len(names) if isinstance(names, list) else None)
-        if features and outputs and features >= 1 and outputs >= 1:
-            return int(features), int(outputs)
+        features, names = number(record.get("features")), record.get("classes") or record.get("targets")
+        outputs = len(names) if isinstance(names, list) else None
+        if features and outputs and features >= 1:
+            return int(features), outputs
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,17 +17,15 @@ from portagrad.train.run_folder import json_line, write_text
 _PACKAGES = ("numpy", "scipy", "numba", "safetensors", "matplotlib")
 
 
-def environment(where: Device, features: int, classes: Sequence[str]) -> dict[str, Any]:
+def environment(where: Device, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What ``environment.json`` holds, written before the first step so that a run that fails has it too.
 
     Parameters
     ----------
     where : Device
         The run's.
-    features : int
-        Numbers per example.
-    classes : sequence of str
-        Their names.
+    facts : mapping
+        What else is to be known of the run: its task, its number of features, the names of its outputs.
     """
     import portagrad
 
@@ -48,14 +46,13 @@ def environment(where: Device, features: int, classes: Sequence[str]) -> dict[st
         },
         "versions": versions,
         "commit": _commit(),
-        "features": features,
-        "classes": list(classes),
+        **facts,
     }
 
 
-def write_environment(folder: Path, where: Device, features: int, classes: Sequence[str]) -> None:
+def write_environment(folder: Path, where: Device, facts: Mapping[str, Any]) -> None:
     """Write ``environment.json``."""
-    write_text(folder / "environment.json", json_line(environment(where, features, classes), indent=2) + "\n")
+    write_text(folder / "environment.json", json_line(environment(where, facts), indent=2) + "\n")
 
 
 def _processor() -> str:

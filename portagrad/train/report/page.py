@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from portagrad.errors import Error
-from portagrad.train.report.chart import Chart, Line, line_chart, scatter_chart
+from portagrad.train.metrics import LOWER_IS_BETTER, SHARES, said
+from portagrad.train.report.chart import Chart, Line, histogram_chart, line_chart, scatter_chart
 from portagrad.train.report.classes import classes
 from portagrad.train.report.drawings import Drawing, drawings
 from portagrad.train.report.record import Predictions, RunRecord, number
+from portagrad.train.reports import titled
 from portagrad.train.run_folder import write_text
 
 # Epochs and points beyond so many make a page slow and no curve clearer.
 _MOST_ROWS = 500
 _MOST_POINTS = 2000
+_MOST_OUTPUTS = 12
 
 
 def write_report(run: RunRecord, path: Path | None = None) -> Path:
@@ -73,16 +76,6 @@ def _context(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def percent(score: str | None) -> bool:
-    """Whether a measure is a share, which is said in percent."""
-    return score is not None and score in ("accuracy", "balanced_accuracy", "top_5")
-
-
-def said(value: float | None, score: str | None = None) -> str:
-    """A measure as people read it."""
-    return "–" if value is None else f"{value:.2%}" if percent(score) else f"{value:.4g}"
-
-
 def duration(seconds: float | None) -> str:
     """A time in the two units that matter.
 
@@ -102,14 +95,13 @@ def duration(seconds: float | None) -> str:
 def _tiles(run: RunRecord) -> list[tuple[str, str, str]]:
     """The numbers that are looked for first: label, value, remark."""
     made = []
-    if run.score and run.score in run.test:
-        right = ""
-        if run.confusion and run.score == "accuracy":
-            counts = run.confusion.counts
-            right = f"{int(np.trace(counts))} of {int(counts.sum())} right"
-        made.append((f"test {run.score}", said(run.test[run.score], run.score), right))
-    if "loss" in run.test:
-        made.append(("test loss", said(run.test["loss"]), ""))
+    for name in dict.fromkeys([*([run.score] if run.score else []), *run.test]):
+        if name in run.test:
+            right = ""
+            if run.confusion and name == "accuracy":
+                counts = run.confusion.counts
+                right = f"{int(np.trace(counts))} of {int(counts.sum())} right"
+            made.append((f"test {_words(name)}", said(run.test[name], name), right))
     best = run.best()
     if best is not None:
         key = "validation_loss" if number(best.get("validation_loss")) is not None else "train_loss"
@@ -127,22 +119,25 @@ def _tiles(run: RunRecord) -> list[tuple[str, str, str]]:
 
 
 def curves(run: RunRecord) -> list[Chart]:
-    """Loss, score and learning rate over the epochs."""
+    """Everything that was measured, and the learning rate, over the epochs."""
     numbers = [float(record["epoch"]) for record in run.epochs]
 
-    def both(what: str) -> list[Line]:
-        return [
-            Line("training", run.series(f"train_{what}"), 0),
-            Line("validation", run.series(f"validation_{what}"), 1),
+    charts = []
+    for name in run.measures:
+        lines = [
+            Line("training", run.series(f"train_{name}"), 0),
+            Line("validation", run.series(f"validation_{name}"), 1),
         ]
-
-    charts = [line_chart("Loss", numbers, both("loss"), may_log=True)]
-    if run.score:
-        title = run.score.replace("_", " ").capitalize() if len(run.score) > 2 else run.score.upper()
-        charts.append(line_chart(title, numbers, both(run.score), percent=percent(run.score)))
+        lower, trained = name in LOWER_IS_BETTER, any(x is not None for x in lines[0].values)
+        title = titled(name) if trained else f"{titled(name)} of validation"
+        charts.append(line_chart(title, numbers, lines, percent=name in SHARES, may_log=lower))
     rate = Line("learning rate", run.series("learning_rate"), 2)
     charts.append(line_chart("Learning rate", numbers, [rate]))
     return [chart for chart in charts if chart is not None]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _history(run: RunRecord) -> dict[str, Any]:
@@ -160,34 +155,34 @@ def _cell(key: str, value: float | None) -> str:
 
 
 def _fit(predictions: Predictions) -> list[Chart]:
-    """Predicted against true, and residuals."""
-    targets, values = predictions.targets, predictions.values
-    step = -(-len(targets) // _MOST_POINTS) or 1
-    x, y = targets[::step].tolist(), values[::step].tolist()
-    residuals = (targets - values)[::step].tolist()
-    if not x:
-        return []
-    spread = float(np.sqrt(np.mean((targets - values) ** 2)))
-    return [
-        scatter_chart(
-            "Predicted against true",
-            x,
-            y,
-            x_label="true",
-            y_label="predicted",
-            guide="diagonal",
-            description=f"{len(x)} test examples; a right prediction lies on the diagonal.",
-        ),
-        scatter_chart(
-            "Residuals",
-            y,
-            residuals,
-            x_label="predicted",
-            y_label="true less predicted",
-            guide="zero",
-            description=f"{len(x)} test examples; the root of the mean squared residual is {spread:.4g}.",
-        ),
-    ]
+    """Predicted against true, and how the residuals are spread, of every output."""
+    made = []
+    for k, name in enumerate(predictions.names[:_MOST_OUTPUTS]):
+        targets, values = predictions.targets[:, k], predictions.values[:, k]
+        step = -(-len(targets) // _MOST_POINTS) or 1
+        x, y = targets[::step].tolist(), values[::step].tolist()
+        residuals = targets - values
+        spread = float(np.sqrt(np.mean(residuals**2)))
+        made += [
+            scatter_chart(
+                f"{name}: predicted against true",
+                x,
+                y,
+                x_label="true",
+                y_label="predicted",
+                guide="diagonal",
+                description=f"{name}: {len(x)} test examples; a right prediction lies on the diagonal.",
+            ),
+            histogram_chart(
+                f"{name}: residuals",
+                residuals,
+                x_label="true less predicted",
+                y_label="examples",
+                description=f"Residuals of {name}, true less predicted, of {len(residuals)} test examples; "
+                f"the root of their mean square is {spread:.4g}.",
+            ),
+        ]
+    return made
 
 
 def _drawn(run: RunRecord) -> list[Drawing]:
@@ -218,7 +213,7 @@ def _environment(run: RunRecord) -> list[tuple[str, str]]:
     found.update(run.environment)
     rows: list[tuple[str, str]] = []
     for key, value in found.items():
-        if key in ("classes", "features", "outputs") or value is None:
+        if key in ("classes", "targets", "features") or value is None:
             continue
         if isinstance(value, dict):
             rows += [(str(inner), str(x)) for inner, x in value.items() if x is not None]

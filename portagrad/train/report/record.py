@@ -31,10 +31,15 @@ class Confusion:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Of a regression: targets of test examples, and what the model made of their inputs."""
+    """Of a regression: targets of test examples, and what the model made of their inputs.
+
+    Both have the shape (examples, outputs); `names` are the outputs', and there were `total` examples.
+    """
 
     targets: np.ndarray[Any, Any]
     values: np.ndarray[Any, Any]
+    names: tuple[str, ...]
+    total: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +83,17 @@ class RunRecord:
     def name(self) -> str:
         """The folder's own name."""
         return self.folder.resolve().name
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured of every epoch: the loss, the score, and what else there is."""
+        splits = ("train_", "validation_")
+        keys = dict.fromkeys(
+            key for record in self.epochs for key, x in record.items() if number(x) is not None
+        )
+        names = [key.partition("_")[2] for key in keys if key.startswith(splits)]
+        first = ["loss", *([self.score] if self.score else [])]
+        return tuple(dict.fromkeys([*(name for name in first if name in names), *names]))
 
     @property
     def score(self) -> str | None:
@@ -234,10 +250,16 @@ def _confusion(record: Mapping[str, Any]) -> Confusion:
 
 
 def _predictions(record: Mapping[str, Any]) -> Predictions:
-    targets, values = (np.asarray(record[key], dtype=np.float64).ravel() for key in ("targets", "values"))
-    if targets.shape != values.shape or not np.isfinite([targets, values]).all():
+    targets, values = (np.asarray(record[key], dtype=np.float64) for key in ("targets", "values"))
+    names, total = record["names"], record["examples"]
+    # Beyond, their squares and differences are no longer numbers.
+    if targets.shape != values.shape or not (np.abs([targets, values]) < 1e150).all():
         raise ValueError("targets and values are not as many finite numbers")
-    return Predictions(targets, values)
+    if not isinstance(names, list) or targets.shape[1:] != (len(names),) or 0 in targets.shape:
+        raise ValueError("targets and values have not a column per name")
+    if type(total) is not int or total < len(targets):
+        raise ValueError("fewer examples than targets")
+    return Predictions(targets, values, tuple(map(str, names)), total)
 
 
 def _table(value: Any) -> Mapping[str, Any]:
