@@ -219,6 +219,16 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_batch_and_the_run_goes_on
     assert equal(folder / "stopped", whole)
 
 
+def test_ctrl_c_at_the_launcher_saves_and_stops(folder: Path) -> None:
+    job = midway(2, folder, "stopped")
+    job.send_signal(signal.SIGINT)
+    status, out, err = ended(job)
+    assert status == 130, out + err
+    assert out.count("and saved; portagrad train --resume") == 1
+    assert err.count("portagrad: interrupted") == 1
+    assert not processes(folder, "stopped")
+
+
 def test_a_rank_that_is_killed_ends_the_job_and_leaves_a_checkpoint(folder: Path) -> None:
     job = midway(2, folder, "killed")
     began = time.monotonic()
