@@ -13,6 +13,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,9 +36,10 @@ class Told:
 def ask(name: str, training: Training, device: str) -> Told:
     """Run a contender in a fresh process, without what compilers keep on disk."""
     command = [sys.executable, "-m", "benchmarks.alone", name, json.dumps(asdict(training)), device]
-    settings = {**os.environ, "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     root = Path(__file__).parent.parent
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=settings)
+    with tempfile.TemporaryDirectory() as empty:
+        settings = {**os.environ, "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "NUMBA_CACHE_DIR": empty}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=settings)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
         raise NotHere(f"in its own process: {lines[-1]}")

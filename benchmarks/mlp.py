@@ -59,6 +59,8 @@ def contenders(training: Training, device: str, others: bool = True) -> dict[str
         for library in ("torch", "jax"):
             found[f"portagrad on {library}"] = ours(library=library)
             found[f"portagrad compiled on {library}"] = ours(library=library, compiled=True)
+    elif device == "cpu":  # the larger ones have products that MKL takes
+        found["portagrad compiled, NumPy's BLAS"] = ours(compiled=True, with_mkl=False)
     if device == "cpu":
         found[NUMPY] = partial(by_hand.numpy_step, training)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from benchmarks.by_hand import IN_PLACE
 from benchmarks.case import NotHere, Running
 from benchmarks.training import ADAMW, RATE, Training
 from portagrad import nn, optim
+from portagrad_numpy import mkl
 
 
-def portagrad(training: Training, device: str, library: str = "", compiled: bool = False) -> Running:
-    """The public API, op by op or compiled with its optimizer, on any of its backends."""
+def portagrad(
+    training: Training, device: str, library: str = "", compiled: bool = False, with_mkl: bool = True
+) -> Running:
+    """The public API, op by op or compiled with its optimizer, on any of its backends, with MKL or not."""
     where = libraries.pg_device(library, device)
     lr, b1, b2, eps, decay = ADAMW
     opt = optim.sgd(RATE) if training.optimizer == "sgd" else optim.adamw(lr, b1, b2, eps, decay)
@@ -40,7 +44,22 @@ def portagrad(training: Training, device: str, library: str = "", compiled: bool
         return loss
 
     done = libraries.pg_wait(library, device)
-    return Running(step, wait=lambda loss: done((model, loss)), read=libraries.pg_read)
+    take = step if with_mkl else _without_mkl(step)
+    return Running(take, wait=lambda loss: done((model, loss)), read=libraries.pg_read)
+
+
+def _without_mkl(step: Callable[[], Any]) -> Callable[[], Any]:
+    """A step of which NumPy's own BLAS computes the products: as where the extra is not installed."""
+    team = mkl.team
+
+    def take() -> Any:
+        mkl.team = lambda: None
+        try:
+            return step()
+        finally:
+            mkl.team = team
+
+    return take
 
 
 def torch(training: Training, device: str, mode: str = "") -> Running:

@@ -23,6 +23,7 @@ import ranks
 from required import lacking
 
 import portagrad as pg
+from portagrad.backend import get_backend
 from portagrad.distributed import launch
 from portagrad.testing.plugin import REQUIRE
 from portagrad.testing.trials import DEVICES
@@ -34,6 +35,12 @@ from benchmarks.scaling import mpiexec
 
 PAGE = overlap.PAGE.read_text("utf-8")
 SCRIPT = Path(__file__).with_name("ranks.py")
+OPEN_MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+"""What Open MPI wants to be told, for a machine that has it and not MPICH."""
 SECONDS = 60
 """A job that takes longer hangs."""
 
@@ -70,7 +77,7 @@ def run(size: int, *arguments: str, **environment: str) -> subprocess.CompletedP
     path = os.pathsep.join([str(root), str(root / "backends"), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [str(mpiexec()), "-n", str(size), sys.executable, *arguments],
-        env={**os.environ, **one_thread, "PYTHONPATH": path, **environment},
+        env={**os.environ, **one_thread, **OPEN_MPI, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -94,7 +101,7 @@ def test_one_process_alone_is_a_rank_too(check: str) -> None:
 def test_ranks_compute_together(size: int) -> None:
     done = job(size, *TOGETHER, *OF_MPI)
     assert passed(done) == [*TOGETHER, *OF_MPI]
-    if size == 4:
+    if size == 2:
         bits = [line for line in done.stdout.splitlines() if line.startswith("bits")]
         again = job(size, "every_rank_has_the_same_bits_in_every_run")
         assert bits and again.stdout.splitlines()[:1] == bits
@@ -116,6 +123,20 @@ def test_sums_go_through_nccl_where_all_ranks_have_it() -> None:
         lacking("strict", "array-api-strict is not installed: pip install array-api-strict")
     check = "sums_go_through_nccl_where_all_ranks_have_it"
     assert passed(job(2, check)) == [check]
+
+
+def test_nccl_sums_in_cuda_memory() -> None:
+    """On one card, with a communicator of one process: the library is found, and takes what it is given."""
+    try:
+        backend = get_backend("cupy")
+        own = backend.collectives(device := backend.devices()[0])  # type: ignore[misc]
+    except pg.BackendUnavailableError as error:
+        lacking("nccl", str(error))
+    own.join(0, 1, own.invitation())
+    for dtype in ("int32", "int64", "float32", "float64", "complex64", "complex128"):
+        x = backend.from_numpy(np.arange(5).astype(dtype), device)
+        own.all_reduce(x)
+        np.testing.assert_array_equal(backend.to_numpy(x), np.arange(5))
 
 
 def installed(device: str) -> bool:
@@ -158,14 +179,12 @@ def test_a_job_ends_when_one_of_its_ranks_does(check: str, size: int, status: in
     begun = time.monotonic()
     done = job(size, check)
     assert time.monotonic() - begun < SECONDS / 3
-    assert done.returncode == status, done.stderr
-    assert said in done.stderr and not passed_any(done)
-    assert ("Abort" in done.stderr) == said.endswith("all ranks end\n")
+    assert done.returncode == status or (check == "one_rank_is_killed" and done.returncode == 137), (
+        done.stderr
+    )
+    assert said in done.stderr and "passed" not in done.stdout
+    assert ("abort" in done.stderr.lower()) == said.endswith("all ranks end\n")
     assert ("Traceback" in done.stderr) == ("bug" in check or "unguarded" in check)
-
-
-def passed_any(done: subprocess.CompletedProcess[str]) -> bool:
-    return "passed" in done.stdout
 
 
 @pytest.fixture
@@ -228,7 +247,7 @@ def test_a_launcher_of_another_mpi_is_an_error(anew: pytest.MonkeyPatch) -> None
     anew.setitem(sys.modules, "mpi4py", module)
     anew.setenv("PMI_SIZE", "4")
     with pytest.raises(
-        pg.DistributedError, match=r"4 processes, but each is alone: .*Open MPI v5\.0\.6, package"
+        pg.DistributedError, match=r"4 processes, but each is alone: .*Open MPI v5\.0\.6; start"
     ):
         pg.distributed.world()
 

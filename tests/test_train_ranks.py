@@ -128,7 +128,12 @@ def equal(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "how"), [((3, 4), ()), ((2,), ("train.compile=true", "train.slice_size=6"))]
+    ("sizes", "how"),
+    [
+        ((3, 4), ()),
+        ((2,), ("train.compile=true", "train.slice_size=6")),
+        ((2,), ("data.class_weights=balanced", "train.label_smoothing=0.1", 'train.metrics=["f1_macro"]')),
+    ],
 )
 def test_the_loss_curve_is_the_same_on_any_number_of_ranks(
     folder: Path, sizes: tuple[int, ...], how: tuple[str, ...]
@@ -212,6 +217,16 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_batch_and_the_run_goes_on
     assert ended(started(2, *again, folder=folder))[0] == 0
     whole = trained(2, folder, "whole", epochs, "model.dropout=0.2", "train.checkpoint_steps=1000")
     assert equal(folder / "stopped", whole)
+
+
+def test_ctrl_c_at_the_launcher_saves_and_stops(folder: Path) -> None:
+    job = midway(2, folder, "stopped")
+    job.send_signal(signal.SIGINT)
+    status, out, err = ended(job)
+    assert status == 130, out + err
+    assert out.count("and saved; portagrad train --resume") == 1
+    assert err.count("portagrad: interrupted") == 1
+    assert not processes(folder, "stopped")
 
 
 def test_a_rank_that_is_killed_ends_the_job_and_leaves_a_checkpoint(folder: Path) -> None:

@@ -205,6 +205,9 @@ def test_a_test_file_needs_the_targets_of_the_training_file(table, tmp_path):
     ):
         prepare(data, random.key(0))
     np.savez(tmp_path / "test.npz", x=held["x"][:20], y=held["y"][:20])
+    np.savez(tmp_path / "huge.npz", x=held["x"], y=held["y"] * [1, 1e200])
+    with pytest.raises(DataError, match=r"'warmth' is too large for its deviation to be a number"):
+        prepare(dataclasses.replace(table.data, path=tmp_path / "huge.npz"), random.key(0))
     prepared = prepare(data, random.key(0), "float64")
     np.testing.assert_allclose(prepared.targets.undo(prepared.test.targets), held["y"][:20])
     assert (len(prepared.train), len(prepared.test)) == (216, 20)
@@ -336,7 +339,7 @@ def test_measures_of_every_epoch_are_those_of_the_validation_set_and_may_be_moni
     expected = {
         "roc_auc": theirs.roc_auc_score(labels, shares[:, 1]),
         "f1_macro": theirs.f1_score(labels, shares.argmax(axis=1), average="macro"),
-        "log_loss": theirs.log_loss(labels, shares),
+        "log_loss": theirs.log_loss(labels, shares / shares.sum(axis=1, keepdims=True)),
         "accuracy": theirs.accuracy_score(labels, shares.argmax(axis=1)),
     }
     found = {name: epochs[best][f"validation_{name}"] for name in expected}

@@ -17,7 +17,6 @@ except ModuleNotFoundError as error:
     ) from error
 
 from portagrad_cupy.kernels import kernels
-from portagrad_cupy.nccl import Collectives
 from portagrad_cupy.plan import INLINES, plan
 
 _runtime = cupy.cuda.runtime
@@ -61,6 +60,12 @@ def _copy(x: Any, device: Any) -> Any:
         return cupy.array(x)
 
 
+def _collectives(device: Any) -> Any:
+    from portagrad_cupy.nccl import Collectives  # which loads NCCL
+
+    return Collectives(device)
+
+
 backend = Backend(
     name="cupy",
     xp=array_api_compat.cupy,
@@ -77,7 +82,7 @@ backend = Backend(
     numpy_methods=True,
     plan=plan,
     inlines=INLINES,
-    collectives=Collectives,
+    collectives=_collectives,
     out_of_memory=(cupy.cuda.memory.OutOfMemoryError,),
     version=cupy.__version__,
 )

@@ -106,8 +106,8 @@ def call(eq: Any) -> Call:
         return _reduction(name, arrays[0], params)
     if name == "matmul" and all(a.dtype == out.dtype for a in arrays) and out.dtype.kind in "fc":
         plain = len(arrays[0].shape) == len(arrays[1].shape) == 2
-        large = plain and math.prod(arrays[0].shape) * out.shape[1] >= mkl.LEAST
-        return (mkl.dot if large else numpy.dot if plain else numpy.matmul), args
+        (*_, k), (m, *_, n) = arrays[0].shape, (*out.shape, 0)[:2] if plain else (0, 0)
+        return (mkl.product(m, k, n, out.dtype) if plain else numpy.matmul), args
     if name == "where" and len(arrays) > 1:
         return _where, args
     if name == "gate" and all(a.dtype == out.dtype for a in arrays):

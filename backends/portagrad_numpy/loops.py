@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from portagrad_numpy.fusion import EXPRESSIONS, REDUCTIONS, Nest, reduced
+from portagrad_numpy.kept import compiled
 
 AVAILABLE = importlib.util.find_spec("numba") is not None
 
@@ -241,11 +242,11 @@ def _compiled(source: str, constants: Any, types: tuple[tuple[str, int], ...], a
     """The machine code of a step; equal steps share it."""
     import numba
 
-    scope: dict[str, Any] = {"math": math, "numpy": numpy, **dict(constants)}
-    exec(source, scope)
     given = [numba.types.Array(numba.from_dtype(numpy.dtype(t)), ndim, "C") for t, ndim in types]
     flags = {"reassoc"} if associative else False
-    return numba.njit(numba.void(*given), error_model="numpy", nogil=True, fastmath=flags)(scope["step"])
+    options = {"error_model": "numpy", "nogil": True, "fastmath": flags}
+    modules = {"math": math, "numpy": numpy}
+    return compiled(source, "step", dict(constants), modules, numba.void(*given), **options)
 
 
 def function(writer: Writer, memories: dict[str, Any]) -> Any:

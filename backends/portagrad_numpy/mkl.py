@@ -10,6 +10,7 @@ import os
 import platform
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import numpy
 
 from portagrad_numpy import threads
 
-LEAST = 1 << 22
+LEAST = 1 << 20
 """From how many multiplications on a product is worth the call: below, NumPy's own takes less."""
-SPLIT = 1 << 22
+SPLIT = 1 << 20
 """From how many on each thread takes a part."""
 GRAIN = 16
 """Rows or columns of a part are a multiple of this: what a core computes at once."""
@@ -113,7 +114,7 @@ class Team:
     def __init__(self, library: Any) -> None:
         from portagrad_numpy import native  # which takes numba, and compiles once on a machine
 
-        self.multiply, self.serve = native.multiply, native.serve
+        self.native, self.serve = native.multiply, native.serve
         names = {4: "cblas_sgemm", 8: "cblas_dgemm"}
         self.functions = {
             size: ctypes.cast(library[name], ctypes.c_void_p).value for size, name in names.items()
@@ -150,16 +151,13 @@ class Team:
         step = -(-long // (self.count * GRAIN)) * GRAIN
         return -(-long // step), rows, step
 
-    def dot(self, a: Any, b: Any, out: Any) -> Any:
-        """The product of two matrices, in `out`."""
-        m, n = out.shape
-        pieces, rows, step = self.cut(m, n, m * n * a.shape[1])
+    def multiply(self, a: Any, b: Any, out: Any, cut: tuple[int, bool, int]) -> None:
+        """The product of two matrices into `out`, in parts."""
         size = out.itemsize
         with self.lock:
-            if pieces > 1:
+            if cut[0] > 1:
                 self.wake()
-            self.multiply(size)(self.words, self.functions[size], pieces, rows, step, a, b, out)
-        return out
+            self.native(size)(self.words, self.functions[size], *cut, a, b, out)
 
     def wake(self) -> None:
         if not self.started:
@@ -170,24 +168,42 @@ class Team:
                 bell.release()
 
 
-def dot(a: Any, b: Any, out: Any = None) -> Any:
+class Product:
+    """A product of matrices of one shape and precision, called with them and the memory for the result."""
+
+    def __init__(self, team: Team, m: int, k: int, n: int) -> None:
+        self.team, self.cut = team, team.cut(m, n, m * k * n)
+
+    def __call__(self, a: Any, b: Any, out: Any) -> None:
+        if _in_order(a) and _in_order(b):
+            self.team.multiply(a, b, out, self.cut)
+        else:
+            a.dot(b, out)
+
+
+def product(m: int, k: int, n: int, dtype: Any) -> Callable[..., Any]:
+    """What multiplies matrices of such shapes in a plan: MKL large ones, else NumPy."""
+    if m * k * n < LEAST or min(m, k, n) < GRAIN or dtype.char not in "fd":
+        return numpy.dot
+    found = team()
+    return Product(found, m, k, n) if found else numpy.dot
+
+
+def dot(a: Any, b: Any) -> Any:
     """The product of two matrices: MKL's of large ones, else NumPy's."""
     if a.size * b.shape[1] < LEAST or not takes(a, b):
-        return a.dot(b, out)
-    helped = team()
-    assert helped is not None
-    return helped.dot(a, b, numpy.empty((a.shape[0], b.shape[1]), a.dtype) if out is None else out)
+        return a.dot(b)
+    (m, k), n = a.shape, b.shape[1]
+    out = numpy.empty((m, n), a.dtype)
+    product(m, k, n, a.dtype)(a, b, out)
+    return out
 
 
 def takes(a: Any, b: Any) -> bool:
-    """Whether MKL can multiply these: plain matrices of one precision, in the order of rows or of columns."""
-    return (
-        type(a) is type(b) is numpy.ndarray
-        and a.dtype == b.dtype
-        and a.dtype.char in "fd"
-        and a.shape[1] == b.shape[0]
-        and min(*a.shape, *b.shape) >= GRAIN
-        and a.flags.forc
-        and b.flags.forc
-        and team() is not None
-    )
+    """Whether MKL could multiply two matrices."""
+    return _in_order(a) and _in_order(b) and a.dtype == b.dtype and a.shape[1] == b.shape[0]
+
+
+def _in_order(x: Any) -> bool:
+    """Whether a matrix is a plain array in the order of its rows or of its columns."""
+    return type(x) is numpy.ndarray and x.flags.forc

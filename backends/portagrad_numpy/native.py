@@ -16,6 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from portagrad_numpy.kept import keeps
+
 CLAIM, DONE, JOB = 0, 8, 16
 """Where in the shared words stand: what is to be claimed, how much is done (a cache line each), and the job.
 
@@ -133,18 +135,7 @@ def gemm(
 
 
 _WORDS = types.Array(types.int64, 1, "C")
-
-
-def _keeps() -> bool:
-    """Whether numba finds a folder to keep machine code in: else it refuses, and compiles in each process."""
-    try:
-        numba.njit(cache=True)(_keeps)
-    except RuntimeError:
-        return False
-    return True
-
-
-_compiled = functools.partial(numba.njit, nogil=True, cache=_keeps())
+_compiled = functools.partial(numba.njit, nogil=True, cache=keeps())
 
 
 @_compiled(types.void(_WORDS, types.int64))

@@ -56,7 +56,7 @@ class Placement:
         self.lines: list[str] = []
         self.sources: list[str] = []
         self.blocked: list[Any] = []
-        self.large = 0  # products that MKL takes where it is installed
+        self.large = 0  # products that MKL takes
         self.written_from: int | None = None
         self.strict: set[int] = set()  # inputs that must be in C order and writeable
         for k, v in enumerate(graph.inputs):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from portagrad_numpy import blocks, loops, mkl
+from portagrad_numpy import blocks, loops, mkl, threads
 from portagrad_numpy.calls import KEYWORD, UFUNCS, call
 from portagrad_numpy.donation import given_away
 from portagrad_numpy.fusion import Nest
@@ -54,7 +54,7 @@ class _Writer(Placement):
             self.library(eq)
             return
         function, args = made
-        self.large += function is mkl.dot
+        self.large += isinstance(function, mkl.Product)
         given = [self.argument(a) for a in args]
         (out,) = eq.outs
         same = [
@@ -227,8 +227,8 @@ class Plan:
         if planner.blocked:
             most = max(len(run.scratch) for run in planner.blocked)
             self.report["blocks"] = f"{len(planner.blocked)} loops over blocks, on {most} threads at most"
-        if planner.large and (team := mkl.team()):
-            self.report["products"] = f"{planner.large} by MKL, on {team.count} threads"
+        if planner.large:
+            self.report["products"] = f"{planner.large} by MKL, on {threads.count()} threads at most"
         if not loops.AVAILABLE:
             self.report["loops"] = "none: numba is not installed (pip install 'portagrad[numba]')"
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy
 
+from portagrad_numpy.kept import keeps
+
 
 class CrossEntropy:
     """Called with scores, labels and the memory of the two results."""
@@ -81,7 +83,7 @@ def _rows() -> Any:
     """The same as one loop over the rows, compiled for the dtypes that come."""
     import numba
 
-    @numba.njit(error_model="numpy", nogil=True)
+    @numba.njit(error_model="numpy", nogil=True, cache=keeps())
     def rows(logits: Any, labels: Any, lost: Any, slope: Any) -> bool:
         n, classes = logits.shape
         total_loss = 0.0

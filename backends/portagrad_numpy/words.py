@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy
 
+from portagrad_numpy.kept import compiled
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
@@ -90,7 +92,6 @@ def _loop() -> Any:
             *["        " + line for line in lines],
         ]
     )
-    scope: dict[str, Any] = {"u32": u32}
-    exec(source, scope)
     array = numba.int32[::1]
-    return numba.njit(numba.void(u32, u32, array, array, array, array), nogil=True)(scope["words"])
+    given = numba.void(u32, u32, array, array, array, array)
+    return compiled(source, "words", {}, {"u32": u32}, given, nogil=True)

@@ -25,6 +25,9 @@ ratios are kept: seconds say nothing on another machine. This page is made from 
 
 - *NumPy by hand* is a training step with in-place operations and preallocated products, AdamW's moments
   included.
+- *portagrad* has the extras `numba` and `mkl`: its large products are MKL's, as torch's are, where those
+  of *NumPy by hand*, *autograd* and *MyGrad* are of the BLAS that NumPy brings. *portagrad compiled,
+  NumPy's BLAS* does without.
 - *torch* is `torch.nn` with the fused optimizers; under *torch.compile* the network and its loss are
   compiled.
 - *jax.jit* is one pure step, parameters and optimizer state donated.

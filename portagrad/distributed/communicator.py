@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
-from portagrad.backend import BY_TYPE
+from portagrad.distributed.gather import broadcast_object, gather_arrays, gather_objects
 from portagrad.distributed.guard import ending_all
-from portagrad.distributed.layout import Layout, kind
-from portagrad.distributed.link import Link, digest, operation
+from portagrad.distributed.link import Link
 from portagrad.distributed.overlap import Overlap
+from portagrad.distributed.packing import Packing
 from portagrad.distributed.reduction import Handle
 from portagrad.distributed.routes import Routes, Through
-from portagrad.tensor import bare, hold
 from portagrad.transforms.gradient import value_and_grad
-from portagrad.transforms.tree import flatten, unflatten
 
 Op = Literal["sum", "mean", "max", "min"]
 OPS = ("sum", "mean", "max", "min")
 BUCKET_BYTES = 4 * 2**20
 OVERLAPPED_BYTES = 2**19
-_KEPT = 64  # layouts, before all are forgotten
 
 
 class Communicator:
@@ -68,7 +62,6 @@ class Communicator:
         self.routes = Routes(through)
         self.local_rank = 0
         self._link = Link()
-        self._layouts: dict[Any, tuple[Layout, tuple[str, ...], int]] = {}
         if comm is not None:
             from mpi4py import MPI
 
@@ -80,6 +73,7 @@ class Communicator:
                 near.Free()
             self._link = Link(MPI, own)
         self.rank, self.size = self._link.rank, self._link.size
+        self._packing = Packing(self._link, self.routes)
         self._overlap = Overlap(self._link, self.routes)
 
     def __repr__(self) -> str:
@@ -211,8 +205,8 @@ class Communicator:
         >>> Communicator().broadcast({"w": np.ones(2)})
         {'w': array([1., 1.])}
         """
-        failure = _not_a_root("broadcast", root, self.size)
-        layout, flats = self._packed(f"broadcast(root={root})", tree, "broadcast", failure)
+        failure = self._not_a_root("broadcast", root)
+        layout, flats = self._packing.pack(f"broadcast(root={root})", tree, "broadcast", failure)
         if self.size == 1:
             return tree
         hosts = [group.to_host(flat) for group, flat in zip(layout.groups, flats, strict=True)]
@@ -236,35 +230,7 @@ class Communicator:
         >>> Communicator().all_gather(np.ones((2, 3))).shape
         (2, 3)
         """
-        leaves, structure = flatten(tree)
-        lines, failure, rows = ["all_gather"], None, []
-        try:
-            for x in map(bare, leaves):
-                backend = BY_TYPE[type(x)]
-                if backend is None or not x.shape:
-                    raise TypeError(
-                        f"all_gather: a leaf is a {type(x).__name__} without axes; "
-                        f"numbers and other objects go by all_gather_object"
-                    )
-                rows.append(np.ascontiguousarray(backend.to_numpy(x)))
-                if rows[-1].dtype.hasobject:
-                    raise TypeError("all_gather: a leaf holds Python's objects, which do not travel")
-                lines.append(f"{rows[-1].dtype} {('rows', *x.shape[1:])}")
-        except Exception as error:
-            failure = error
-        self._link.agree(lines, failure=failure)
-        if self.size == 1:
-            return tree
-        parts = []
-        for x, mine in zip(leaves, rows, strict=True):
-            with self._link.telling("all_gather"):
-                told = self._link.exchange(mine.tobytes())
-            whole = np.concatenate([np.frombuffer(t, mine.dtype).reshape(-1, *mine.shape[1:]) for t in told])
-            backend = BY_TYPE[type(bare(x))]
-            assert backend is not None
-            part = backend.from_numpy(whole, backend.device_of(bare(x)))
-            parts.append(part if x is bare(x) else hold(part))
-        return unflatten(structure, parts)
+        return gather_arrays(self._link, tree)
 
     def all_gather_object(self, value: Any) -> list[Any]:
         """A small object of every rank, in the order of the ranks, on every rank.
@@ -281,12 +247,7 @@ class Communicator:
         >>> Communicator().all_gather_object({"examples": 32})
         [{'examples': 32}]
         """
-        text, failure = _as_json("all_gather_object", value)
-        self._link.agree(("all_gather_object",), failure=failure)
-        if self.size == 1:
-            return [json.loads(text)]
-        with self._link.telling("all_gather_object"):
-            return [json.loads(data) for data in self._link.exchange(text)]
+        return gather_objects(self._link, value)
 
     def broadcast_object(self, value: Any, root: int = 0) -> Any:
         """A small object of one rank, on every rank; it travels as JSON, as in `all_gather_object`.
@@ -303,13 +264,8 @@ class Communicator:
         >>> Communicator().broadcast_object({"run": "runs/7"})
         {'run': 'runs/7'}
         """
-        text, failure = _as_json("broadcast_object", value if self.rank == root else None)
-        failure = failure or _not_a_root("broadcast_object", root, self.size)
-        self._link.agree((f"broadcast_object(root={root})",), failure=failure)
-        if self.size > 1:
-            with self._link.telling("broadcast_object"):
-                text = self._link.broadcast(text, root)
-        return json.loads(text)
+        failure = self._not_a_root("broadcast_object", root)
+        return broadcast_object(self._link, value, root, failure)
 
     def barrier(self) -> None:
         """Return when all ranks have called it."""
@@ -361,51 +317,11 @@ class Communicator:
             failure = ValueError(f"all_reduce: op is one of {', '.join(OPS)}, not {op!r}")
         elif bucket_bytes < 1:
             failure = ValueError(f"all_reduce: bucket_bytes must be positive, not {bucket_bytes!r}")
-        layout, flats = self._packed(f"all_reduce(op={op!r}, bucket_bytes={bucket_bytes})", tree, op, failure)
+        what = f"all_reduce(op={op!r}, bucket_bytes={bucket_bytes})"
+        layout, flats = self._packing.pack(what, tree, op, failure)
         return Handle(self._link, layout, flats, tree).send(self.routes, bucket_bytes, later)
 
-    def _packed(self, what: str, tree: Any, op: str, failure: Exception | None) -> tuple[Layout, list[Any]]:
-        """A tree in buffers, after all ranks have agreed that it is like theirs.
-
-        What can fail on one rank alone lies before that, so that the others are told.
-        """
-        lines: tuple[str, ...] = (what,)
-        fingerprint, layout, flats = 0, None, []
-        if failure is None:
-            try:
-                leaves, structure = flatten(tree)
-                layout, lines, fingerprint = self._layout(what, structure, leaves, op)
-                flats = layout.pack(leaves) if self.size > 1 else []
-            except Exception as error:
-                failure = error
-        self._link.agree(lines, fingerprint, failure)
-        assert layout is not None
-        return layout, flats
-
-    def _layout(self, what: str, structure: Any, leaves: Any, op: str) -> tuple[Layout, tuple[str, ...], int]:
-        """How a tree lies in buffers, what that has in common with other ranks, and its fingerprint."""
-        key = (structure, what, *map(kind, leaves))
-        known = self._layouts.get(key)
-        if known is None:
-            if len(self._layouts) >= _KEPT:
-                self._layouts.clear()
-            try:
-                layout = Layout(structure, leaves, op, self.size)
-            except TypeError as error:
-                raise TypeError(f"{operation(what)}: {error}") from None
-            lines = (what, *layout.lines, *self.routes.lines(layout))
-            known = self._layouts[key] = layout, lines, digest(lines)
-        return known
-
-
-def _not_a_root(what: str, root: int, size: int) -> Exception | None:
-    if 0 <= root < size:
-        return None
-    return ValueError(f"{what}: root must be one of the {size} ranks, not {root!r}")
-
-
-def _as_json(what: str, value: Any) -> tuple[bytes, Exception | None]:
-    try:
-        return json.dumps(value).encode(), None
-    except (TypeError, ValueError, RecursionError) as error:
-        return b"", TypeError(f"{what}: the object does not fit into JSON ({error}); arrays go by all_gather")
+    def _not_a_root(self, what: str, root: int) -> Exception | None:
+        if 0 <= root < self.size:
+            return None
+        return ValueError(f"{what}: root must be one of the {self.size} ranks, not {root!r}")

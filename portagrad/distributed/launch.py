@@ -70,7 +70,7 @@ def _world(through: Through) -> Communicator:
         ) from error
     size = MPI.COMM_WORLD.Get_size()
     if size == 1 and started > 1:
-        library = MPI.Get_library_version().partition("\n")[0].strip("\0 ")
+        library = MPI.Get_library_version().partition("\n")[0].partition(",")[0].strip("\0 ")
         raise DistributedError(
             f"{launcher} has started {started} processes, but each is alone: mpi4py uses another MPI, "
             f"{library}; start them with the mpiexec of that one, or install mpi4py for the other"

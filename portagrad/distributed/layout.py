@@ -35,6 +35,9 @@ WIRE = {
 NUMBERS = {bool: "bool", int: "int64", Varying: "int64", float: "float64", complex: "complex128"}
 """Python's numbers by what they travel as."""
 
+SMALL = 4096
+"""Bytes up to which a result is copied out of its buffer: a list of losses must not keep the gradients."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -147,13 +150,13 @@ class Group:
                 if place.number is not None:
                     leaves[place.leaf] = place.number(part[()])
                 else:
-                    part = part.astype(place.dtype, copy=False)
+                    part = part.astype(place.dtype, copy=part.nbytes <= SMALL)
                     leaves[place.leaf] = hold(part) if place.held else part
             return
         xp = raw_namespace(self.backend)
         with self.guard():
             for place in self.places:
-                part = xp.astype(flat[place.start : place.stop], place.dtype, copy=False)
+                part = xp.astype(flat[place.start : place.stop], place.dtype, copy=not place.shape)
                 part = xp.reshape(part, place.shape)
                 leaves[place.leaf] = hold(part) if place.held else part
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from portagrad.errors import DistributedError
 
 FAILS = "fails with "
 LEAVES = "the end of its program"
+_BUSY, _PAUSE = 1e-3, 1e-4  # seconds: late by a tenth of the wait at most
 _PIECE = 2**28  # bytes of a message, well below MPI's count of elements
 
 
@@ -77,7 +79,8 @@ class Link:
             own = fingerprint or digest(lines)
             with self.telling(operation(lines[0])):
                 self._pair[:] = own, -own
-                self.comm.Allreduce(self.mpi.IN_PLACE, self._pair, self.mpi.MAX)  # largest and smallest
+                request = self.comm.Iallreduce(self.mpi.IN_PLACE, self._pair, self.mpi.MAX)
+                self._wait(request)  # for the largest and the smallest
                 if self._pair[0] != -self._pair[1]:
                     told = [data.decode().split("\0") for data in self.exchange("\0".join(lines).encode())]
                     self._see_who_left(told)
@@ -102,6 +105,13 @@ class Link:
     def _see_who_left(self, told: Sequence[Sequence[str]]) -> None:
         left = [rank for rank, lines in enumerate(told) if list(lines) == [LEAVES]]
         self.ended = f"{ranks(left)} had ended before" if left else ""
+
+    def _wait(self, request: Any) -> None:
+        """Wait for the last rank; after a while without keeping a core busy, which others may need."""
+        patient = time.perf_counter() + _BUSY
+        while not request.Test():
+            if time.perf_counter() > patient:
+                time.sleep(_PAUSE)
 
     def exchange(self, data: bytes) -> list[bytes]:
         """Bytes of every rank, on every rank."""

@@ -209,7 +209,7 @@ def huber(predictions: Any, targets: Any, /, *, delta: float = 1.0) -> Any:
     """The mean of half the squared errors, which beyond an error of `delta` go on along straight lines.
 
     ``e**2 / 2`` where ``|e| <= delta``, else ``delta * (|e| - delta / 2)``: Huber (1964), "Robust estimation
-    of a location parameter", section 3.
+    of a location parameter".
 
     Parameters
     ----------

@@ -181,7 +181,7 @@ class Run:
         if self.at.batch == 0:
             self._first = next(batches)
             batches = itertools.chain([self._first], batches)
-        while self.at.batch < self.steps and not stop.found:
+        while self.at.batch < self.steps and not stop.look(self.comm):
             before = self.at.seen
             losses = self._window(batches, key, output, stop)
             progress.seen(self.at.seen - before, losses[-1])

@@ -56,7 +56,7 @@ def learned_values(names: tuple[str, ...], moments: Moments, what: str, dtype: s
     Raises
     ------
     DataError
-        If one has the same value in all of them.
+        If one has the same value in all of them, or its deviation is beyond the numbers.
     """
     if moments.constant.any():
         column = int(moments.constant.argmax())
@@ -65,6 +65,9 @@ def learned_values(names: tuple[str, ...], moments: Moments, what: str, dtype: s
             "there is nothing to learn"
         )
     scaling = moments.standardization()
+    if not np.isfinite(scaling.scale).all():
+        column = int((~np.isfinite(scaling.scale)).argmax())
+        raise DataError(f"{what}: the target {names[column]!r} is too large for its deviation to be a number")
 
     def encode(targets: Array) -> Array:
         return scaled(scaling, columns_of(targets, what), dtype, what, noun="target")

@@ -76,7 +76,7 @@ def leaked(op: Op, trace: Trace) -> str:
 # arguments would take a good part of its time: so it is written out for up to four, from this one text.
 # `new` makes an object without the call of a constructor that is written in Python.
 _PROCESS = """
-    parents = []
+    parents = ()
     active = complex_ = 0
     {unwrapping}
     if not self.open:
@@ -95,7 +95,7 @@ _PROCESS = """
     if live != active:
         if not live or op.several:
             return self.without_rule(op, args, y)
-        parents = [a.payload for i, a in enumerate(args) if live >> i & 1]
+        parents = tuple([a.payload for i, a in enumerate(args) if live >> i & 1])
     if op.several:
         return self.several(op, ({arguments}), params, y, live, parents, complex_ > 1)
     dtype = y.dtype
@@ -119,7 +119,7 @@ _UNWRAPPING = """
         trace = {a}.trace
         if trace is self:
             node = {a}.payload
-            parents.append(node)
+            parents += (node,)
             active |= {bit}
             complex_ |= node.kind
             {a} = {a}.value
