@@ -147,6 +147,31 @@ def test_the_loss_curve_is_the_same_on_any_number_of_ranks(
             assert norms(found)[kind] == pytest.approx(of_layers, rel=1e-4)
 
 
+OWN = """
+import numpy as np
+from pathlib import Path
+from portagrad import nn, random
+from portagrad.distributed import world
+from portagrad.train import Config, LoopConfig, fit
+
+digits = np.load("small.npz")
+model = nn.MLP.init(random.key(world().rank), [64, 12, 10], device="cpu")
+loop = LoopConfig(epochs=2, batch_size=20, compile=False, figures=False)
+output = Path(f"on-{world().size}")
+fit(model, (digits["images"].reshape(-1, 64), digits["labels"]), Config(train=loop, output=output))
+"""
+
+
+def test_a_model_of_ones_own_begins_on_all_ranks_with_the_first_ones_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    exec(OWN, {})
+    status, out, err = ended(started(2, script=OWN, folder=folder))
+    assert status == 0, out + err
+    assert close(folder / "on-2", folder / "on-1")
+
+
 def test_streams_and_other_libraries_train_on_ranks(folder: Path) -> None:
     digits = np.load(folder / "small.npz")
     np.save(folder / "x.npy", digits["images"].reshape(252, -1).astype(np.float32))
