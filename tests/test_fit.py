@@ -159,6 +159,27 @@ def test_a_compiled_run_is_the_eager_one(tmp_path: Path) -> None:
         assert one == pytest.approx(other, rel=1e-5)
 
 
+class Branches(Plain):
+    def __call__(self, x: Any) -> Any:
+        return super().__call__(x) if bool(pg.sum(x) > -1e9) else x
+
+
+def test_what_stands_where_a_model_cannot_be_drawn(tmp_path: Path) -> None:
+    """It asks for a value, which a graph has not; or the drawings are damaged; or there are none."""
+    model = Branches(np.zeros((64, 10), np.float32))
+    config = configured(tmp_path, train={"epochs": 1, "figures": True})
+    run = fit(model, (IMAGES, LABELS), config).folder
+    (drawing,) = drawings(read_run(run))
+    assert drawing.note.startswith("not drawn: ConcretizationError: ") and not drawing.svg
+    assert "not drawn: ConcretizationError" in (run / "report.html").read_text()
+    (run / "drawings.json").write_text('{"drawings": [{"title": 1}]}')
+    record = read_run(run)
+    assert record.faults == ("drawings.json is damaged: a drawing is not made of texts",)
+    assert [drawing.note for drawing in drawings(record)] == [
+        "not drawn: the run left no drawing of its model, Branches"
+    ]
+
+
 @pytest.mark.parametrize("form", ["arrays", "dataset"])
 def test_a_regression_predicts_in_the_targets_own_units(tmp_path: Path, form: str) -> None:
     names = ("dark", "darker")
@@ -517,6 +538,13 @@ NUMBERS = Config(data=DataConfig(task="regression"))
             Config(),
             ConfigError,
             r'data\.task: is "classification", but the data are a RegressionDataset',
+        ),
+        (
+            None,
+            Dataset(IMAGES, LABELS, tuple("0123456789")),
+            Config(data=DataConfig(classes=9)),
+            ConfigError,
+            r"^data\.classes: is 9, but the data are of 10 classes$",
         ),
         (None, None, {"epochs": 3}, TypeError, r"config is dict; give a train\.Config"),
         (None, None, Config(model=ModelConfig(hidden=(3,))), ConfigError, r"^model\.hidden: says nothing in"),

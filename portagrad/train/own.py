@@ -159,10 +159,11 @@ def _part(part: Any, name: str, config: DataConfig, names: Any) -> Data:
                 f'data.task: is "{config.task}", but the {name}data are a {type(part).__name__}; set '
                 f'data.task = "{task}"'
             )
-        known = isinstance(names, tuple)
-        if known and len(names) == len(part.names) and config.names is None and names != part.names:
+        if isinstance(names, int) and names != len(part.names):
+            raise ConfigError(f"data.classes: is {names}, but the data are of {len(part.names)} classes")
+        if isinstance(names, tuple) and config.names is None and names != part.names:
             raise DataError(f"{name}data: are of {_listed(part.names)}, in training of {_listed(names)}")
-        names = names or part.names
+        names = names if isinstance(names, tuple) else part.names
         inputs, targets = part.inputs, part.targets
     else:
         inputs, targets = _pair(part, name)
