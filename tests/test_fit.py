@@ -79,6 +79,13 @@ class Plain(nn.Module):
         return pg.reshape(x, (x.shape[0], -1)) @ self.weight
 
 
+class Dropping(Plain):
+    """A linear map of what is left of the inputs."""
+
+    def __call__(self, x: Any, *, key: random.Key | None = None) -> Any:
+        return super().__call__(x if key is None else nn.dropout(x, 0.2, key=key))
+
+
 def configured(folder: Path, name: str = "run", **sections: Any) -> Config:
     loop = {"epochs": 8, "batch_size": 32, "compile": False, "figures": False, **sections.pop("train", {})}
     lr = sections.pop("optimizer", OptimizerConfig(lr=0.02))
@@ -144,8 +151,8 @@ def test_a_model_of_ones_own_learns_and_leaves_what_any_run_does(tmp_path: Path)
 
 
 def test_a_compiled_run_is_the_eager_one(tmp_path: Path) -> None:
-    """Without a key, a key is none of what a step draws."""
-    model = Plain(np.zeros((64, 10), np.float32))
+    """With the same inputs dropped, by the keys of its steps."""
+    model = Dropping(np.zeros((64, 10), np.float32))
     eager, compiled = (
         fit(
             model,
