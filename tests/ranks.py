@@ -292,9 +292,9 @@ APPLICABLE |= {"f": ("sum", "mean", "max", "min"), "c": ("sum", "mean")}
 
 def drawn_tree(shape: Any, values: Any, kinds: Any, depth: int = 3) -> Any:
     """A tree whose structure comes from one generator and whose values come from another."""
-    form = shape.integers(0, 4) if depth else 3
+    form = shape.integers(0, 3 if depth == 3 else 4) if depth else 3
     if form < 3:
-        parts = [drawn_tree(shape, values, kinds, depth - 1) for _ in range(shape.integers(0, 4))]
+        parts = [drawn_tree(shape, values, kinds, depth - 1) for _ in range(shape.integers(0, 6))]
         return (parts, tuple(parts), {f"k{i}": part for i, part in enumerate(parts)})[form]
     dtype = np.dtype(kinds[shape.integers(0, len(kinds))])
     x = values.integers(0, 9, size=shape.integers(0, 4, size=shape.integers(0, 4))).astype(dtype)
