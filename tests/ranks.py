@@ -276,6 +276,13 @@ def a_failure_of_one_rank_is_told_to_the_others(comm: Any) -> None:
         comm.broadcast(1.0, root=comm.size if first else 0)
     with raises(TypeError if first else pg.DistributedError, "JSON"):
         comm.all_gather_object(np.ones(2) if first else 1)
+    for call in (lambda: comm.all_reduce(1.0), comm.barrier, lambda: comm.all_gather(np.ones(1))):
+        if first:
+            assert comm.failed(pg.DataError("no such file"))
+        else:
+            with raises(pg.DistributedError, "rank 0: fails with DataError: no such file"):
+                call()
+    assert comm.failed(ValueError("the same everywhere")) is first
     with raises(TypeError, "is boolean"):
         comm.all_reduce(True)
     with raises(TypeError, "no order"):
