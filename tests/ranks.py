@@ -276,6 +276,13 @@ def a_failure_of_one_rank_is_told_to_the_others(comm: Any) -> None:
         comm.broadcast(1.0, root=comm.size if first else 0)
     with raises(TypeError if first else pg.DistributedError, "JSON"):
         comm.all_gather_object(np.ones(2) if first else 1)
+    for call in (lambda: comm.all_reduce(1.0), comm.barrier, lambda: comm.all_gather(np.ones(1))):
+        if first:
+            assert comm.failed(pg.DataError("no such file"))
+        else:
+            with raises(pg.DistributedError, "rank 0: fails with DataError: no such file"):
+                call()
+    assert comm.failed(ValueError("the same everywhere")) is first
     with raises(TypeError, "is boolean"):
         comm.all_reduce(True)
     with raises(TypeError, "no order"):
@@ -283,6 +290,56 @@ def a_failure_of_one_rank_is_told_to_the_others(comm: Any) -> None:
     with raises(TypeError, "whose mean is none"):
         comm.all_reduce(np.arange(3), op="mean")
     assert comm.all_reduce(1) == comm.size
+
+
+DTYPES = ("float64", "float32", "float16", "complex64", "complex128", "int8", "int64", "uint32", "bool")
+APPLICABLE = {"b": ("max", "min"), "i": ("sum", "max", "min"), "u": ("sum", "max", "min")}
+APPLICABLE |= {"f": ("sum", "mean", "max", "min"), "c": ("sum", "mean")}
+
+
+def drawn_tree(shape: Any, values: Any, kinds: Any, depth: int = 3) -> Any:
+    """A tree whose structure comes from one generator and whose values come from another."""
+    form = shape.integers(0, 3 if depth == 3 else 4) if depth else 3
+    if form < 3:
+        parts = [drawn_tree(shape, values, kinds, depth - 1) for _ in range(shape.integers(0, 6))]
+        return (parts, tuple(parts), {f"k{i}": part for i, part in enumerate(parts)})[form]
+    dtype = np.dtype(kinds[shape.integers(0, len(kinds))])
+    x = values.integers(0, 9, size=shape.integers(0, 4, size=shape.integers(0, 4))).astype(dtype)
+    x = x.T if shape.integers(0, 2) else x
+    number = shape.integers(0, 4) == 0 and x.ndim == 0 and dtype in (bool, int, float, complex)
+    return x.item() if number else x
+
+
+@check
+def drawn_trees_become_what_numpy_makes_of_them(comm: Any) -> None:
+    """And where one rank has another tree, all of them are told."""
+    reduced = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min}
+    compared = 0
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        op = ("sum", "mean", "max", "min")[seed % 4]
+        kinds = [d for d in DTYPES if op in APPLICABLE[np.dtype(d).kind]]
+        trees = [
+            drawn_tree(np.random.default_rng(seed), np.random.default_rng((seed, rank)), kinds)
+            for rank in range(comm.size)
+        ]
+        nbytes, later, odd = int(draw.integers(1, 200)), draw.integers(0, 2), draw.integers(0, 4) == 0
+        mine = trees[comm.rank]
+        start = comm.start_all_reduce if later else comm.all_reduce
+        if odd and comm.size > 1:
+            if comm.rank == seed % comm.size:
+                mine = [mine, np.ones(1)]
+            with raises(pg.DistributedError, f"rank {seed % comm.size}: "):
+                start(mine, op=op, bucket_bytes=nbytes)
+            continue
+        found = start(mine, op=op, bucket_bytes=nbytes)
+        found = found.wait() if later else found
+        same_kinds(found, mine)
+        for x, *parts in zip(leaves_of(found), *map(leaves_of, trees), strict=True):
+            expected = reduced[op](np.stack([np.asarray(part) for part in parts]), axis=0)
+            np.testing.assert_allclose(x, expected.astype(np.asarray(x).dtype), rtol=1e-3)
+            compared += 1
+    assert compared > 100
 
 
 @check

@@ -41,7 +41,7 @@ OPEN_MPI = {
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
 """What Open MPI wants to be told, for a machine that has it and not MPICH."""
-SECONDS = 60
+SECONDS = 90
 """A job that takes longer hangs."""
 
 TOGETHER = (
@@ -54,6 +54,7 @@ TOGETHER = (
     "several_reductions_are_under_way_at_once",
     "ranks_that_do_not_do_the_same_are_told",
     "a_failure_of_one_rank_is_told_to_the_others",
+    "drawn_trees_become_what_numpy_makes_of_them",
     "a_traced_value_is_refused",
     "a_tree_and_objects_go_round",
     "the_gradient_over_shards_is_that_of_the_batch",

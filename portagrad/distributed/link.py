@@ -78,10 +78,7 @@ class Link:
                 lines, fingerprint = (lines[0], f"{FAILS}{type(failure).__name__}: {failure}"), 0
             own = fingerprint or digest(lines)
             with self.telling(operation(lines[0])):
-                self._pair[:] = own, -own
-                request = self.comm.Iallreduce(self.mpi.IN_PLACE, self._pair, self.mpi.MAX)
-                self._wait(request)  # for the largest and the smallest
-                if self._pair[0] != -self._pair[1]:
+                if not self._alike(own):
                     told = [data.decode().split("\0") for data in self.exchange("\0".join(lines).encode())]
                     self._see_who_left(told)
                     failure = failure or DistributedError(difference(lines[0], told))
@@ -93,10 +90,8 @@ class Link:
         if self.size == 1 or self.ended:
             return not self.rank
         lines = ["failed", f"{FAILS}{type(error).__name__}: {error}"]
-        self._pair[:] = digest(lines), -digest(lines)
         with self.telling("failed"):
-            self.comm.Allreduce(self.mpi.IN_PLACE, self._pair, self.mpi.MAX)
-            if self._pair[0] == -self._pair[1]:
+            if self._alike(digest(lines)):
                 return not self.rank
             told = [data.decode().split("\0") for data in self.exchange("\0".join(lines).encode())]
         self._see_who_left(told)
@@ -106,12 +101,18 @@ class Link:
         left = [rank for rank, lines in enumerate(told) if list(lines) == [LEAVES]]
         self.ended = f"{ranks(left)} had ended before" if left else ""
 
-    def _wait(self, request: Any) -> None:
-        """Wait for the last rank; after a while without keeping a core busy, which others may need."""
+    def _alike(self, fingerprint: int) -> bool:
+        """Whether all ranks bring the same: the one way in which they meet, whatever they are about to do.
+
+        A rank that waits for a late one does so after a while without keeping a core busy.
+        """
+        self._pair[:] = fingerprint, -fingerprint
+        request = self.comm.Iallreduce(self.mpi.IN_PLACE, self._pair, self.mpi.MAX)
         patient = time.perf_counter() + _BUSY
         while not request.Test():
             if time.perf_counter() > patient:
                 time.sleep(_PAUSE)
+        return bool(self._pair[0] == -self._pair[1])  # the largest and the smallest
 
     def exchange(self, data: bytes) -> list[bytes]:
         """Bytes of every rank, on every rank."""
