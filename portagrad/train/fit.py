@@ -67,19 +67,24 @@ def fit(
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from portagrad.train import LoopConfig
+    >>> from portagrad.train import LoopConfig, OptimizerConfig
     >>> x = np.random.default_rng(0).normal(size=(200, 2, 3)).astype(np.float32)
     >>> y = (x.sum(axis=(1, 2)) > 0).astype(np.int32)
-    >>> class Flat(nn.Module):
-    ...     inner: nn.Linear
+    >>> class Flat(pg.nn.Module):
+    ...     inner: pg.nn.Linear
     ...
     ...     def __call__(self, x):
     ...         return self.inner(pg.reshape(x, (x.shape[0], -1)))
-    >>> model = Flat(nn.Linear.init(pg.random.key(0), 6, 2))
+    >>> model = Flat(pg.nn.Linear.init(pg.random.key(0), 6, 2))
     >>> with TemporaryDirectory() as folder:
-    ...     loop = LoopConfig(epochs=20, compile=False, figures=False)
-    ...     result = fit(model, (x, y), Config(train=loop, output=f"{folder}/run"))
+    ...     config = Config(
+    ...         optimizer=OptimizerConfig(lr=0.05),
+    ...         train=LoopConfig(epochs=20, compile=False, figures=False),
+    ...         output=Path(folder) / "run",
+    ...     )
+    ...     result = fit(model, (x, y), config)
     >>> result.test_accuracy > 0.8, result.predict(x[:5]).values.shape
     (True, (5,))
     """
