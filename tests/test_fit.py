@@ -325,8 +325,8 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, stopped: Path) -> Non
 @pytest.mark.parametrize(
     ("given", "settings", "error", "text"),
     [
-        ({}, [], ConfigError, r"run of train\.fit.*data=data\); model and data is missing"),
-        ({"model": Residual.init()}, [], ConfigError, r"; data is missing"),
+        ({}, [], ConfigError, r"run of train\.fit.*data=data\); not given: model and data$"),
+        ({"model": Residual.init()}, [], ConfigError, r"; not given: data$"),
         (
             {"model": Residual.init(9), "data": (IMAGES, LABELS % 9)},
             [],

@@ -131,7 +131,7 @@ def resume(
     if lacking := [name for name, is_given in given.items() if is_given != own]:
         raise ConfigError(
             f"{folder}: is a run of train.fit, and goes on with the model and the data that it was given: "
-            f"train.resume(folder, model=model, data=data); {' and '.join(lacking)} is missing"
+            f"train.resume(folder, model=model, data=data); not given: {' and '.join(lacking)}"
             if own
             else f"{folder}: is a run of train.start, which has its model and data from the configuration; "
             f"leave out {' and '.join(lacking)}"
