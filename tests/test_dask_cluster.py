@@ -115,7 +115,8 @@ def test_a_gradient_is_lazy_and_takes_one_pass_over_the_data_on_the_workers(
     value, gradient = dask.compute(value, gradient)
     seen = loads(folder)
     assert Counter(chunk for chunk, _ in seen) == dict.fromkeys(range(len(SIZES)), 1)
-    assert {process for _, process in seen} == workers(client) and os.getpid() not in workers(client)
+    # Which of the two has done most is the scheduler's affair, and under load one may have done all.
+    assert {process for _, process in seen} <= workers(client) and os.getpid() not in workers(client)
     assert sum(got) == 8 * (1 + FEATURES + 1)  # the value and the gradient, and nothing else
 
     exact = pg.value_and_grad(negative_log_likelihood)(parameters("cpu"), *whole())

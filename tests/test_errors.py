@@ -34,6 +34,7 @@ BUILTINS = {
     "NonDifferentiableError": TypeError,
     "ConvergenceError": ArithmeticError,
     "NonFiniteError": ArithmeticError,
+    "DistributedError": RuntimeError,
     "OutOfMemoryError": MemoryError,
     "SavedValueMutatedError": RuntimeError,
 }

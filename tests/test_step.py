@@ -66,6 +66,18 @@ def test_the_gradient_that_is_watched_is_the_batch_s():
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("size", [None, 7])
+def test_a_batch_whose_examples_weigh_nothing_changes_nothing(size):
+    where = pg.device("cpu")
+    x, _ = batch(where)
+    task = Classification(("a", "b", "c"), weights=np.asarray([1, 0, 1], np.float32))
+    model = nn.MLP.init(random.key(3), [5, 6, 3], device=where)
+    optimizer = optim.sgd(0.1)
+    step = Step(optimizer, task, slice_size=size)
+    after, _, loss, _ = step(model, (optimizer.init(model), random.key(1)), x, np.ones(20, np.int32))
+    assert loss == 0 and all(map(np.array_equal, flatten(model)[0], flatten(after)[0]))
+
+
 def test_each_slice_draws_its_own_dropout():
     """With the same draw, two equal slices would have equal losses."""
     where = pg.device("cpu")

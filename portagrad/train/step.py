@@ -14,7 +14,7 @@ from portagrad.train.task import Task
 from portagrad.transforms.gradient import value_and_grad
 from portagrad.transforms.tree import tree_map
 
-_add, _astype, _sum = map(function, ("add", "astype", "sum"))
+_add, _astype, _sum, _where = map(function, ("add", "astype", "sum", "where"))
 _full_like, _zeros_like = creation("full_like"), creation("zeros_like")
 
 
@@ -107,7 +107,7 @@ class Step:
 
         def finish(params: Any, own: Any, sums: Sums) -> tuple[Any, ...]:
             (loss, (weight, score)), _ = sums
-            return *update(params, own, _mean(sums)), loss / weight, score
+            return *update(params, own, _mean(sums)), loss / _divisor(weight), score
 
         self._dropout, self._slice = bool(dropout), slice_size
         self._comm = comm or Communicator()
@@ -168,4 +168,10 @@ def _nothing(params: Any, x: Any) -> Sums:
 def _mean(sums: Sums) -> Any:
     """The gradient of the mean loss."""
     (_, (weight, _)), grads = sums
-    return tree_map(lambda g: g / _astype(weight, g.dtype), grads)
+    by = _divisor(weight)
+    return tree_map(lambda g: g / _astype(by, g.dtype), grads)
+
+
+def _divisor(weight: Any) -> Any:
+    """1 for a batch whose examples weigh nothing, which then changes nothing."""
+    return _where(weight > 0, weight, 1.0)
