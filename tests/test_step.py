@@ -25,14 +25,14 @@ def batch(where, rows=20):
 
 
 def trained(where, *, compiled, dtype="float32", **options):
-    """Weights, losses and scores of three steps."""
+    """Weights, losses and scores of two steps."""
     model = nn.MLP.init(random.key(3), [5, 6, 3], dtype="float32", device=where)
     model = weights_as(getattr(where.backend.xp, dtype), model)
     optimizer = optim.adamw(0.01)
     step = Step(optimizer, TASK, compiled=compiled, **options)
     carried = (model, (optimizer.init(model), random.key(1)))
     told = []
-    for _ in range(3):
+    for _ in range(2):
         *carried, loss, score = step(*carried, *batch(where))
         told.append((float(on_host(loss)), float(on_host(score))))
     return [on_host(leaf) for leaf in flatten(carried[0])[0]], told
@@ -41,6 +41,10 @@ def trained(where, *, compiled, dtype="float32", **options):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_step_in_slices_is_the_step(xp_device, compiled):
     """20 examples as 7, 7 and 6: the mean weighs each example alike."""
+    if compiled != (xp_device.backend.name in ("jax", "cupy")) and xp_device.backend.name != "numpy":
+        pytest.skip(
+            "once on each library: JAX's compiled step, and the eager one of others, as compiled it is"
+        )
     expected, losses = trained(xp_device, compiled=compiled)
     found, told = trained(xp_device, compiled=compiled, slice_size=7)
     for one, other in zip(expected, found, strict=True):
