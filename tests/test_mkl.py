@@ -31,7 +31,7 @@ def numbers(*shape, dtype="float32", seed=0):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("m, k, n", [(32, 16, 16), (33, 100, 257), (300, 17, 41)])
+@pytest.mark.parametrize("m, k, n", [(32, 16, 16), (33, 100, 257), (300, 17, 41), (2, 3, 700), (64, 50, 2)])
 def test_products_are_those_of_numpy_in_any_order_of_the_elements(m, k, n, dtype, team):
     a, b = numbers(m, k, dtype=dtype), numbers(k, n, dtype=dtype, seed=1)
     expected = a.astype("float64") @ b.astype("float64")
@@ -52,7 +52,7 @@ def test_what_mkl_cannot_multiply_numpy_does(team, monkeypatch):
         (a, np.broadcast_to(b[0], (32, 32))),
         (a.astype("float64"), b),
         (a.astype("complex64"), b.astype("complex64")),
-        (a[:4], b),
+        (a[:1], b),
         (a.view(np.memmap), b),
     ]
     for x, y in others:

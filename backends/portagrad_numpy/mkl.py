@@ -18,8 +18,12 @@ import numpy
 
 from portagrad_numpy import threads
 
-LEAST = 1 << 20
-"""From how many multiplications on a product is worth the call: below, NumPy's own takes less."""
+LEAST = 1 << 18
+"""From how many multiplications on MKL takes a product: below, NumPy's own costs less a call.
+
+Where OpenBLAS begins to use threads (its GEMM_MULTITHREAD_THRESHOLD): these look for work for a tenth of a
+second after each product, on the cores that the next product needs.
+"""
 SPLIT = 1 << 20
 """From how many on each thread takes a part."""
 GRAIN = 16
@@ -183,7 +187,8 @@ class Product:
 
 def product(m: int, k: int, n: int, dtype: Any) -> Callable[..., Any]:
     """What multiplies matrices of such shapes in a plan: MKL large ones, else NumPy."""
-    if m * k * n < LEAST or min(m, k, n) < GRAIN or dtype.char not in "fd":
+    # NumPy lets the stride of an axis of length 1 be anything; MKL does not.
+    if m * k * n < LEAST or min(m, k, n) < 2 or dtype.char not in "fd":
         return numpy.dot
     found = team()
     return Product(found, m, k, n) if found else numpy.dot
