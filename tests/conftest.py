@@ -38,9 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n``, one worker for each test function, and one for all of JAX.
+    """With ``-n``, one worker for each test function, one for all of JAX, and one for all jobs of MPI.
 
-    JAX compiles every program once for each process: what one test has compiled, the others find there.
+    JAX compiles every program once for each process: what one test has compiled, the others find there. Two
+    jobs at once would have more ranks than cores, and wait for each other's.
     """
     if config.getoption("dist") != "load":
         return None
@@ -48,6 +49,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFunction(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
+            if "test_distributed.py" in nodeid or "test_train_ranks.py" in nodeid:
+                return "ranks"
             function, _, parameters = nodeid.partition("[")
             return "jax" if "jax" in re.split(r"[-:\]]", parameters) else function
 
