@@ -102,16 +102,18 @@ def evaluate(model: Any, feed: Feed, task: Task, comm: Communicator) -> tuple[fl
     loss : float
     predictions : array of float64, shape (examples, outputs)
     """
-    losses, weights = [], []
-    predictions = [np.empty((0, task.outputs))]
+    losses, weights, predictions = [], [], []
     for inputs, targets in feed.all():
         outputs = outputs_of(model, inputs)
         losses.append(task.loss(outputs, targets))
-        weights.append(float(task.weight(targets)))
-        predictions.append(on_host(task.predictions(outputs)).astype(np.float64))
-    total = float(np.sum(np.multiply(read(losses), weights))) if losses else 0.0
-    total, weight = comm.all_reduce((total, sum(weights)))
-    return total / (weight or 1.0), comm.all_gather(np.concatenate(predictions))
+        weights.append(task.weight(targets))
+        predictions.append(task.predictions(outputs))
+    # From the device when all is under way: to ask for each piece would wait for each.
+    found = [float(weight) for weight in weights]
+    total = float(np.sum(np.multiply(read(losses), found))) if losses else 0.0
+    total, weight = comm.all_reduce((total, sum(found)))
+    parts = [np.empty((0, task.outputs)), *(on_host(part).astype(np.float64) for part in predictions)]
+    return total / (weight or 1.0), comm.all_gather(np.concatenate(parts))
 
 
 def read(scalars: list[Any]) -> np.ndarray[Any, Any]:

@@ -66,7 +66,7 @@ def make_run(config: Config, comm: Communicator, prepare: Prepare, model: Any = 
     data_key, *keys = random.split(random.key(config.seed), 4)
     fixed = {key: value for key, value in settings_of(config) if key not in FREE and not _is_path(key)}
     data = prepare(data_key, config.train.inputs_dtype)
-    sums = comm.all_gather_object(data.checksum())
+    sums = comm.all_gather_object(data.checksum)
     if len(set(sums)) > 1:
         what = config.data.path or "data"
         raise DataError(f"{what}: the ranks have read different data, with the sums {'; '.join(sums)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import zlib
 from collections.abc import Sequence
@@ -73,6 +74,7 @@ class Prepared:
         """Numbers that the model gives."""
         return len(self.names)
 
+    @functools.cached_property
     def checksum(self) -> str:
         """Tells whether a run goes on with the data that it had."""
         parts = (self.train, self.validation, self.test)

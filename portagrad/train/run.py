@@ -19,6 +19,7 @@ from portagrad.errors import NonFiniteError
 from portagrad.nn.containers import takes
 from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.config import Config
+from portagrad.train.examples import Examples
 from portagrad.train.feed import Feed, copied, evaluate, read, settled, too_large
 from portagrad.train.metrics import LOWER_IS_BETTER
 from portagrad.train.model import make_model, make_optimizer, make_schedule, make_step, make_task, placed
@@ -89,14 +90,12 @@ class Run:
         make = functools.partial(make_step, config, optimizer, self.task, dropout=dropout, comm=comm)
         self.eager, self.step = make(), make(compiled=config.train.compile)
         self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
-        shard = (comm.rank, comm.size)
-        self.feed = Feed(prepared.train, where, shard)
+        self.feed = self._fed(prepared.train)
         held = prepared.validation
-        self.validation = Feed(held, where, shard) if held is not None else None
-        self.test = Feed(prepared.test, where, shard)
+        self.validation = self._fed(held) if held is not None else None
         self.watch = make_watch(self.step, config.train.compile)
         self._out_of_memory: tuple[type[BaseException], ...] = (MemoryError, *where.backend.out_of_memory)
-        self._about = {"settings": dict(fixed), "data": prepared.checksum()}
+        self._about = {"settings": dict(fixed), "data": prepared.checksum}
         self._first: tuple[Any, Any] | None = None  # batch of the epoch, where this process has made it
         self._saved = time.monotonic()  # when, and after how many steps in all
         self._saved_step = 0
@@ -222,6 +221,9 @@ class Run:
             at.count(loss, float(score), size)
         return every
 
+    def _fed(self, examples: Examples) -> Feed:
+        return Feed(examples, self.where, (self.comm.rank, self.comm.size))
+
     def _size(self, batch: int) -> int:
         """How many examples a batch of an epoch has, on all ranks together."""
         size = self.config.train.batch_size
@@ -294,7 +296,7 @@ class Run:
         dtype = getattr(self.where.backend.xp, self.config.train.inputs_dtype)
         best = weights_as(dtype, at.best)
         model = best if self.config.train.restore_best and at.best_epoch else weights_as(dtype, at.model)
-        loss, predictions = evaluate(model, self.test, self.task, self.comm)
+        loss, predictions = evaluate(model, self._fed(data.test), self.task, self.comm)
         tested = self.task.tested(data.test.targets, predictions)
         test = {"test_loss": loss, **{f"test_{name}": tested.measures[name] for name in self.task.told}}
         describe = functools.partial(trained_model, self.config, data, self.task, own=self.own)

@@ -10,11 +10,11 @@ from portagrad.compile.compiled import compile
 from portagrad.distributed import Communicator
 from portagrad.namespace import creation, function
 from portagrad.nn.containers import takes
-from portagrad.train.task import Task
+from portagrad.train.task import Task, divisor
 from portagrad.transforms.gradient import value_and_grad
 from portagrad.transforms.tree import tree_map
 
-_add, _astype, _sum, _where = map(function, ("add", "astype", "sum", "where"))
+_add, _astype, _sum = map(function, ("add", "astype", "sum"))
 _full_like, _zeros_like = creation("full_like"), creation("zeros_like")
 
 
@@ -107,7 +107,7 @@ class Step:
 
         def finish(params: Any, own: Any, sums: Sums) -> tuple[Any, ...]:
             (loss, (weight, score)), _ = sums
-            return *update(params, own, _mean(sums)), loss / _divisor(weight), score
+            return *update(params, own, _mean(sums)), loss / divisor(weight), score
 
         self._dropout, self._slice = bool(dropout), slice_size
         self._comm = comm or Communicator()
@@ -168,10 +168,5 @@ def _nothing(params: Any, x: Any) -> Sums:
 def _mean(sums: Sums) -> Any:
     """The gradient of the mean loss."""
     (_, (weight, _)), grads = sums
-    by = _divisor(weight)
+    by = divisor(weight)  # a batch that weighs nothing changes nothing
     return tree_map(lambda g: g / _astype(by, g.dtype), grads)
-
-
-def _divisor(weight: Any) -> Any:
-    """1 for a batch whose examples weigh nothing, which then changes nothing."""
-    return _where(weight > 0, weight, 1.0)

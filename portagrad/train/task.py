@@ -22,6 +22,11 @@ _subtract, _sum, _take = map(function, ("subtract", "sum", "take"))
 Array = np.ndarray[Any, Any]
 
 
+def divisor(weight: Any) -> Any:
+    """A weight to divide by; 1 instead of 0, for examples that count for nothing."""
+    return _where(weight > 0, weight, 1.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Tested:
     """What a test has shown.
@@ -139,7 +144,7 @@ class Classification:
             outputs, targets, weights=self.weights, label_smoothing=self.smoothing
         )
         # A slice whose classes weigh nothing counts for nothing; a division by 0 would end the run.
-        return total / _where(weight > 0, weight, 1.0)
+        return total / divisor(weight)
 
     def weight(self, targets: Any) -> Any:
         if self.weights is None:
