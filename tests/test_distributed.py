@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ranks
+from mpi_job import ranks_of
 from required import lacking
 
 import portagrad as pg
@@ -31,16 +32,9 @@ from portagrad.testing.trials import DEVICES
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import overlap
-from benchmarks.scaling import mpiexec
 
 PAGE = overlap.PAGE.read_text("utf-8")
 SCRIPT = Path(__file__).with_name("ranks.py")
-OPEN_MPI = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-}
-"""What Open MPI wants to be told, for a machine that has it and not MPICH."""
 SECONDS = 90
 """A job that takes longer hangs."""
 
@@ -71,20 +65,7 @@ def job(size: int, *checks: str, **environment: str) -> subprocess.CompletedProc
 
 
 def run(size: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    if importlib.util.find_spec("mpi4py") is None or mpiexec() is None:
-        lacking("mpi", "there is no mpi4py or no mpiexec: pip install 'portagrad[mpi]' mpich")
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    root = SCRIPT.parent.parent
-    path = os.pathsep.join([str(root), str(root / "backends"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [str(mpiexec()), "-n", str(size), sys.executable, *arguments],
-        env={**os.environ, **one_thread, **OPEN_MPI, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    return subprocess.run(**ranks_of(size, *arguments, **environment), timeout=SECONDS, check=False)
 
 
 def passed(done: subprocess.CompletedProcess[str]) -> list[str]:

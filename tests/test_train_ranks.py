@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from required import lacking
+from mpi_job import ROOT, ranks_of
 
 from portagrad.train import load_config, load_model, resume, start
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from benchmarks.scaling import mpiexec
-
-ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 90
 """A job that takes longer hangs."""
 # 202 examples to train on: the last batch has 2, so that on four ranks two have none; others have 25.
@@ -56,19 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def started(size: int, *command: str, script: str = COMMAND, folder: Path) -> subprocess.Popen[str]:
     """Ranks that run a command of portagrad's."""
-    if importlib.util.find_spec("mpi4py") is None or mpiexec() is None:
-        lacking("mpi", "there is no mpi4py or no mpiexec: pip install 'portagrad[mpi]' mpich")
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    path = os.pathsep.join([str(ROOT), str(ROOT / "backends"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [str(mpiexec()), "-n", str(size), sys.executable, "-c", script, *command],
-        env={**os.environ, **one_thread, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        cwd=folder,
-    )
+    return subprocess.Popen(**ranks_of(size, "-c", script, *command), cwd=folder)
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
