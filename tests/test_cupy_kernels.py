@@ -16,6 +16,7 @@ from cuda_on_host import adapter, planned
 from required import lacking
 
 import portagrad as pg
+from portagrad.compile.views import Layouts
 from portagrad.op import TABLE
 
 KINDS = {
@@ -174,7 +175,7 @@ def test_what_does_not_fit_an_int_is_counted_in_long_long() -> None:
         for v in (*graph.inputs, *graph.outputs):
             v.shape = (n, n)
         group = grouping.Group("flat", (n, n), 0, graph.equations[0], 0)
-        writer = adapter().writer.GroupWriter(group, adapter().layout.Layouts(graph), id, {*graph.outputs})
+        writer = adapter().writer.GroupWriter(group, Layouts(graph), id, {*graph.outputs})
         assert f"for ({counted} r" in writer.function("f")
 
 

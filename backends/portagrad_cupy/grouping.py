@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from portagrad.compile.views import Layouts
 from portagrad_cupy.expressions import JOINS, expression, reduction
-from portagrad_cupy.layout import Layouts
 
 EQUATIONS = 160
 """How many equations one group may have: more would not fit a thread's registers."""
@@ -102,7 +102,7 @@ class _Grouping:
         self.groups: dict[Group, None] = {}
         self.readers: dict[Any, dict[Group, None]] = {}
         for place, eq in enumerate(graph.equations):
-            if eq.outs[0] not in layouts.is_view:
+            if eq.outs[0] not in layouts.views:
                 self.add(eq, place)
 
     def roots(self, eq: Any) -> set[Any]:

@@ -156,7 +156,12 @@ class Plan:
 
     def seen(self, v: Any, array: Any) -> Any:
         """A variable as an array, from its root's."""
-        return self.schedule.layouts.view(array, v, cupy.lib.stride_tricks.as_strided)
+        layouts = self.schedule.layouts
+        if layouts.root[v] is v:
+            return array
+        offset, strides = layouts.steps(v)
+        bytes_ = tuple([s * v.dtype.itemsize for s in strides])
+        return cupy.lib.stride_tricks.as_strided(array.reshape(-1)[offset:], v.shape, bytes_)
 
     def results(self, values: list[Any]) -> list[Any]:
         """The outputs: donated memory, or copies of what lies in memory that the next call uses again."""

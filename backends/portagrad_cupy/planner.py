@@ -11,10 +11,10 @@ from typing import Any
 import cupy
 import numpy
 
+from portagrad.compile.views import Layouts
 from portagrad_cupy.blas import Product, product
 from portagrad_cupy.grouping import Group, schedule
 from portagrad_cupy.kernel import Kernel, Part
-from portagrad_cupy.layout import Layouts
 from portagrad_cupy.memory import Arena
 from portagrad_cupy.writer import POINTERS, PREAMBLE, THREADS, GroupWriter
 

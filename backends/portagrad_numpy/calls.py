@@ -57,26 +57,6 @@ REDUCTIONS: dict[str, Any] = {
 }
 
 
-def _open(key: Any) -> tuple[Any, ...]:
-    """An index whose result is a view: of one with an integer for each axis NumPy makes a scalar, a copy."""
-    parts = key if isinstance(key, tuple) else (key,)
-    return parts if ... in parts else (*parts, ...)
-
-
-VIEWS: dict[str, Callable[..., Any]] = {
-    "matrix_transpose": lambda x: x.mT,
-    "reshape": lambda x, shape, copy=None: x.reshape(shape, copy=False),
-    "permute_dims": lambda x, axes: x.transpose(axes),
-    "broadcast_to": lambda x, shape: numpy.broadcast_to(x, shape),
-    "expand_dims": lambda x, axis=0: numpy.expand_dims(x, axis),
-    "squeeze": lambda x, axis: numpy.squeeze(x, axis),
-    "moveaxis": lambda x, source, destination: numpy.moveaxis(x, source, destination),
-    "flip": lambda x, axis=None: numpy.flip(x, axis),
-    "getitem": lambda x, key: x[_open(key)],
-}
-"""Ops whose result is the same memory seen otherwise; a ValueError where it cannot be."""
-
-
 def scalar(a: Any, dtype: Any) -> Any:
     """A Python number as the ufunc of an array of `dtype` takes it, already converted."""
     kind = numpy.result_type(dtype, a) if not isinstance(a, bool) else numpy.dtype(bool)

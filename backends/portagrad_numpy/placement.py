@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy
 
+from portagrad.compile.views import VIEWS, Layouts
 from portagrad_numpy import fusion, loops
-from portagrad_numpy.calls import UFUNCS, VIEWS, call
-from portagrad_numpy.schedule import Layouts, roots, schedule
+from portagrad_numpy.calls import UFUNCS, call
+from portagrad_numpy.schedule import roots, schedule
 
 _ALIGNMENT = 64
 

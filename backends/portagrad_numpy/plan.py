@@ -142,7 +142,7 @@ class _Writer(Placement):
                     )
                     given.append(name_flat)
                 else:
-                    memories[here] = self.layouts.dummy[root]
+                    memories[here] = numpy.empty((1,) * len(root.shape), root.dtype)  # for its kind only
                     given.append(name)
                     if name.startswith("a"):
                         self.strict.add(int(name[1:]))

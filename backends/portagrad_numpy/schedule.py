@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy
-
+from portagrad.compile.views import Layouts
 from portagrad_numpy import blocks, fusion
-from portagrad_numpy.calls import VIEWS
 
 
 class Step:
@@ -18,65 +16,6 @@ class Step:
         self.eqs = eqs
         self.loop = bool(nests)
         self.nests = nests
-
-
-class Layouts:
-    """Where each variable's elements lie: in memory of its own, or in another's, which it is a view of."""
-
-    def __init__(self, graph: Any) -> None:
-        self.root: dict[Any, Any] = {}
-        self.dummy: dict[Any, Any] = {}
-        self.views: dict[Any, Any] = {}  # variable -> the equation that makes a view of it
-        for v in graph.inputs:
-            self.own(v)
-        for constant in graph.constants():
-            self.own(constant)
-        for eq in graph.equations:
-            if not self.view(eq):
-                for out in eq.outs:
-                    self.own(out)
-
-    def own(self, v: Any) -> None:
-        """A variable with memory of its own, in C order."""
-        self.root[v] = v
-        self.dummy[v] = _dummy(v.shape, v.dtype)
-
-    def view(self, eq: Any) -> bool:
-        """Note an equation that makes nothing but a view; False if it has to copy."""
-        make = VIEWS.get(eq.op.name)
-        if make is None or (eq.op.name == "getitem" and not _basic(eq.params["key"])):
-            return False
-        (x,), (out,) = eq.args, eq.outs
-        try:
-            seen = make(self.dummy[x], **eq.params)
-        except ValueError:
-            return False
-        if seen.shape != out.shape:
-            return False
-        self.root[out], self.dummy[out], self.views[out] = self.root[x], seen, eq
-        return True
-
-    def steps(self, v: Any) -> tuple[int, tuple[int, ...]]:
-        """Offset and strides of a variable in its root's memory, in elements."""
-        seen, own = self.dummy[v], self.dummy[self.root[v]]
-        size = v.dtype.itemsize
-        offset = seen.__array_interface__["data"][0] - own.__array_interface__["data"][0]
-        return offset // size, tuple([s // size for s in seen.strides])
-
-
-def _basic(key: Any) -> bool:
-    parts = key if isinstance(key, tuple) else (key,)
-    return all(part is None or part is ... or isinstance(part, slice | int) for part in parts) and not any(
-        isinstance(part, bool) for part in parts
-    )
-
-
-def _dummy(shape: tuple[int, ...], dtype: Any) -> Any:
-    """An array in C order of which only shape and strides are ever looked at: one element of memory."""
-    strides = [dtype.itemsize] * len(shape)
-    for a in reversed(range(len(shape) - 1)):
-        strides[a] = strides[a + 1] * max(1, shape[a + 1])
-    return numpy.lib.stride_tricks.as_strided(numpy.empty(1, dtype), shape, strides)
 
 
 def schedule(graph: Any, layouts: Layouts, compiled: bool) -> list[Step]:
