@@ -48,15 +48,15 @@ RULES = Rules(
 )
 
 
-def whole(graph: Any, rules: Rules = RULES) -> tuple[Any, Layouts]:
+def whole(graph: Any, rules: Rules = RULES, at_once: bool = False) -> tuple[Any, Layouts]:
     layouts = Layouts(graph)
-    return ordered(grouped(graph, layouts, rules), layouts), layouts
+    return ordered(grouped(graph, layouts, rules), layouts, at_once), layouts
 
 
-def groups(f: Callable[..., Any], *args: Any, rules: Rules = RULES) -> list[str]:
+def groups(f: Callable[..., Any], *args: Any, rules: Rules = RULES, at_once: bool = False) -> list[str]:
     """A function's calls, and the ops of its groups joined by ``+``; the numbers are the same."""
     graph = pg.graph(f, *args)
-    better, layouts = whole(graph, rules)
+    better, layouts = whole(graph, rules, at_once)
     leaves = [a for a in args if isinstance(a, np.ndarray)]
     for mine, its in zip(better.run(leaves), graph.run(leaves), strict=True):
         np.testing.assert_array_equal(mine, its)
@@ -150,15 +150,14 @@ def test_a_gather_finds_what_its_own_group_does_not_make() -> None:
 # ---------------------------------------------------------------------------------------------- order
 
 
-def test_what_a_call_waits_for_comes_first_and_updates_last() -> None:
+def test_calls_come_first_and_what_nothing_waits_for_last_or_at_once() -> None:
     def step(w: Any, v: Any, x: Any) -> Any:
         h = pg.tanh(x @ w)
-        return w - 0.1 * (x.T @ h), v - 0.1 * (h @ v), pg.sum(h)
+        return w - 0.1 * (x.T @ x), v - 0.1 * (h @ v), pg.sum(h)
 
-    assert groups(step, X, X, X) == [
-        *("matmul", "tanh", "matmul", "matmul", "sum"),
-        *("multiply+subtract", "multiply+subtract"),
-    ]
+    calls, update = ["matmul", "matmul"], "multiply+subtract"
+    assert groups(step, X, X, X) == [*calls, "tanh", "matmul", "sum", update, update]
+    assert groups(step, X, X, X, at_once=True) == [*calls, "tanh", update, "matmul", "sum", update]
 
 
 def test_neighbouring_groups_are_launched_together_apart_from_those_that_wait() -> None:
@@ -242,8 +241,7 @@ def interpreted(graph: Any, layouts: Layouts, steps: Any, buffers: Any, inputs: 
 
 
 def planned(f: Any, *args: Any, donate: Sequence[int] = (), fresh: bool = False) -> tuple[Any, ...]:
-    graph = improved(pg.graph(f, *args))
-    graph, layouts = whole(graph)
+    graph, layouts = whole(improved(pg.graph(f, *args)), at_once=fresh)
     steps = launches(graph, layouts, apart=True)
     return graph, layouts, steps, allocated(graph, layouts, steps, donate, storage(fresh))
 

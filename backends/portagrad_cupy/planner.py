@@ -103,7 +103,7 @@ class Planner:
 
     def __init__(self, graph: Any, donated: tuple[int, ...]) -> None:
         self.layouts = layouts = Layouts(graph)
-        self.graph = graph = ordered(grouped(graph, layouts, RULES), layouts)
+        self.graph = graph = ordered(grouped(graph, layouts, RULES), layouts, at_once=False)
         self.steps = [part for step in launches(graph, layouts, apart=True) for part in _parts(step)]
         self.products = {eq: product(eq, layouts) for eq in layouts.computed(graph)}
         storage = Storage(

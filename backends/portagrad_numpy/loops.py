@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import re
 from typing import Any
 
 import numpy
@@ -33,6 +34,7 @@ class Writer:
         self.memory = memory
         self.kept = kept
         self.lines: list[str] = []
+        self.nests: list[list[str]] = []
         self.env: dict[str, Any] = {"math": math, "numpy": numpy}
         self.constants: dict[Any, str] = {}
         self.associative = False
@@ -76,7 +78,9 @@ class Writer:
             elif self.kept(out, nest):
                 stores[out] = self.operand(out, nest.shape)
         dims = _collapsed(nest.shape, [*loads.values(), *stores.values()])
+        self.lines = []
         _NestWriter(self, nest, loads, stores, dims).write()
+        self.nests.append(self.lines)
 
 
 def _collapsed(shape: tuple[int, ...], operands: list[Operand]) -> list[int]:
@@ -245,8 +249,32 @@ def _compiled(source: str, constants: Any, types: tuple[tuple[str, int], ...], a
     given = [numba.types.Array(numba.from_dtype(numpy.dtype(t)), ndim, "C") for t, ndim in types]
     flags = {"reassoc"} if associative else False
     options = {"error_model": "numpy", "nogil": True, "fastmath": flags}
-    modules = {"math": math, "numpy": numpy}
+    modules = {"math": math, "numpy": numpy, "inner": numba.njit(**options)}
     return compiled(source, "step", dict(constants), modules, numba.void(*given), **options)
+
+
+_MEMORY = re.compile(r"\bm\d+\b")
+
+
+def _divided(nests: list[list[str]]) -> tuple[list[str], list[str]]:
+    """Nests that differ in their memories alone, such as an optimizer's leaves, as calls of one function.
+
+    LLVM compiles it once. Returns the lines of these functions, and of the step.
+    """
+    texts = ["\n".join(nest) for nest in nests]
+    names = [dict.fromkeys(_MEMORY.findall(text)) for text in texts]
+    alike: dict[str, list[int]] = {}
+    for i, text in enumerate(texts):
+        place = {m: f"p{k}" for k, m in enumerate(names[i])}
+        alike.setdefault(_MEMORY.sub(lambda m, place=place: place[m[0]], text), []).append(i)  # type: ignore[misc]
+    functions: list[str] = []
+    for k, (text, its) in enumerate(alike.items()):
+        if len(its) > 1:
+            given = ", ".join(f"p{n}" for n in range(len(names[its[0]])))
+            functions += ["@inner", f"def nest{k}({given}):", text]
+            for i in its:
+                texts[i] = f"    nest{k}({', '.join(names[i])})"
+    return functions, texts
 
 
 def function(writer: Writer, memories: dict[str, Any]) -> Any:
@@ -254,7 +282,8 @@ def function(writer: Writer, memories: dict[str, Any]) -> Any:
     names = list(memories)
     flat = [f"    {m} = {m}_.reshape({m}_.size)" for m in names if memories[m].ndim != 1]
     given = [m + "_" * (memories[m].ndim != 1) for m in names]
-    source = "\n".join([f"def step({', '.join(given)}):", *flat, *writer.lines])
+    functions, lines = _divided(writer.nests or [writer.lines])
+    source = "\n".join([*functions, f"def step({', '.join(given)}):", *flat, *lines])
     constants = tuple((k, v) for k, v in writer.env.items() if k not in ("math", "numpy"))
     types = tuple((m.dtype.str, m.ndim) for m in memories.values())
     made = _compiled(source, constants, types, writer.associative)

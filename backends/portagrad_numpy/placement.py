@@ -26,7 +26,7 @@ class Placement:
 
     def __init__(self, graph: Any, donated: tuple[int, ...]) -> None:
         self.layouts = Layouts(graph)
-        self.graph = graph = ordered(grouped(graph, self.layouts, RULES), self.layouts)
+        self.graph = graph = ordered(grouped(graph, self.layouts, RULES), self.layouts, at_once=True)
         self.steps = launches(graph, self.layouts, apart=False)
         eqs = [eq for step in self.steps for eq in step]
         self.calls = {eq: _called(eq) for eq in eqs}

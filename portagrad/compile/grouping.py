@@ -125,16 +125,15 @@ def inside(eq: Equation) -> tuple[Equation, ...]:
 
 
 class _Unit:
-    """What is to be one equation, while it grows."""
+    """What is to be one equation, while it grows: equations with their places, roots made and read."""
 
-    def __init__(self, space: Space | None, eq: Equation, place: int, reads: set[Variable]) -> None:
-        self.space, self.reads = space, reads
+    def __init__(self, space: Space | None, eq: Equation, place: int, reads: Iterable[Variable]) -> None:
+        self.space = space
         self.eqs = [(place, eq)]
+        self.made = dict.fromkeys(eq.outs, eq)
+        self.reads = set(reads)
         self.needs: set[_Unit] = set()
         self.users: set[_Unit] = set()
-
-    def made(self) -> Iterator[Variable]:
-        return (out for _, eq in self.eqs for out in eq.outs)
 
 
 class _Grouping:
@@ -150,7 +149,7 @@ class _Grouping:
 
     def add(self, eq: Equation, place: int) -> None:
         roots = dict.fromkeys(self.layouts.root[a] for a in eq.variables())  # in order: equal graphs alike
-        unit = _Unit(self.rules.space(eq), eq, place, set(roots))
+        unit = _Unit(self.rules.space(eq), eq, place, roots)
         unit.needs = {self.maker[r] for r in roots if r in self.maker}
         for needed in unit.needs:
             needed.users.add(unit)
@@ -159,59 +158,58 @@ class _Grouping:
             shape = unit.space[1]
             sharers = [u for r in roots if tuple(r.shape) == shape for u in self.readers.get(r, ())]
             for other in dict.fromkeys([*producers, *sharers[-8:]]):
-                if other in self.units and self.may_join(other, unit):
-                    unit = self.joined(other, unit)
+                if other in self.units and (both := self.joined(other, unit)) is not None:
+                    unit = both
         self.units[unit] = None
         self.maker.update(dict.fromkeys(eq.outs, unit))
         if unit.space is not None:
             for r in roots:
                 self.readers.setdefault(r, {})[unit] = None
 
-    def may_join(self, a: _Unit, b: _Unit) -> bool:
-        """Whether both can be one group."""
+    def joined(self, a: _Unit, b: _Unit) -> _Unit | None:
+        """The larger one, with all of the other, `b` being new; None where both cannot be one group."""
         if a.space is None or b.space is None:
-            return False
+            return None
         space, rules = self.rules.together(a.space, b.space), self.rules
-        if space is None or len(a.eqs) + len(b.eqs) > rules.equations or len(a.reads | b.reads) > rules.reads:
-            return False
+        reads = a.reads | b.reads
+        if space is None or len(a.eqs) + len(b.eqs) > rules.equations or len(reads) > rules.reads:
+            return None
         if _leads(a, b.needs - {a}) or _leads(b, a.needs - {b}):
-            return False  # something between the two has to run between them
-        return self.sound(space, sorted([*a.eqs, *b.eqs], key=_place))
-
-    def joined(self, a: _Unit, b: _Unit) -> _Unit:
-        """The larger one, with all of the other; `b` may not be entered yet."""
-        assert a.space is not None and b.space is not None
-        space = self.rules.together(a.space, b.space)
+            return None  # something between the two has to run between them
+        if not (self.sound(space, a, b) and self.sound(space, b, a)):
+            return None
         large, small = (a, b) if len(a.eqs) >= len(b.eqs) else (b, a)
+        self.maker.update((out, large) for out in small.made if out in self.maker)
+        for root in small.reads.union(small.made).intersection(self.readers):
+            its = self.readers[root]
+            if small in its:
+                del its[small]
+                its[large] = None
         large.space = space
         large.eqs = sorted([*a.eqs, *b.eqs], key=_place)
-        large.reads = (a.reads | b.reads) - {*large.made()}
+        large.made.update(small.made)
+        large.reads = reads.difference(large.made)
         large.needs, large.users = (a.needs | b.needs) - {a, b}, (a.users | b.users) - {a, b}
         for needed in large.needs:
-            needed.users = (needed.users - {small}) | {large}
+            needed.users.discard(small)
+            needed.users.add(large)
         for user in large.users:
-            user.needs = (user.needs - {small}) | {large}
-        for out in small.made():
-            if out in self.maker:
-                self.maker[out] = large
-        for root in {r for _, eq in small.eqs for r in self.layouts.reads(eq)}:
-            its = self.readers.get(root, {})
-            if its.pop(small, self) is None:
-                its[large] = None
+            user.needs.discard(small)
+            user.needs.add(large)
         self.units.pop(a, None)
-        self.units.pop(b, None)
         return large
 
-    def sound(self, space: Space, eqs: list[tuple[int, Equation]]) -> bool:
-        """Whether each equation finds what the group makes at its own element, or of its own row."""
+    def sound(self, space: Space, unit: _Unit, other: _Unit) -> bool:
+        """Whether each equation of a unit finds what both make at its own element, or of its own row."""
+        if unit.space == space and unit.reads.isdisjoint(other.made):
+            return True
         rules, layouts = self.rules, self.layouts
-        made = {out: eq for _, eq in eqs for out in eq.outs}
         kind, shape, split = space
         outer = shape[: len(shape) - split] if kind == "rows" else shape
-        for _, eq in eqs:
+        for _, eq in unit.eqs:
             for a in eq.variables():
                 root = layouts.root[a]
-                maker = made.get(root)
+                maker = unit.made.get(root) or other.made.get(root)
                 if maker is None:
                     continue
                 if rules.gathers(eq):
@@ -267,13 +265,13 @@ def grouped(graph: Graph, layouts: Layouts, rules: Rules) -> Graph:
         eqs = tuple([eq for _, eq in unit.eqs])
         if unit.space is None:
             return eqs[0]
-        kept = tuple([v for v in unit.made() if v in escaping or read_by.get(v, set()) - {unit}])
+        made = [out for eq in eqs for out in eq.outs]
+        kept = tuple([v for v in made if v in escaping or read_by.get(v, set()) - {unit}])
         if not kept:
             return None
-        made = set(unit.made())
         reads = [a for eq in eqs for a in eq.variables()]
-        outside = tuple(dict.fromkeys(a for a in reads if layouts.root[a] not in made))
-        inner = _with_views(eqs, (), layouts, {*made, *outside}, lambda v: layouts.root[v] in made)
+        outside = tuple(dict.fromkeys(a for a in reads if layouts.root[a] not in unit.made))
+        inner = _with_views(eqs, (), layouts, {*made, *outside}, lambda v: layouts.root[v] in unit.made)
         body = Graph(graph.name, outside, tuple(inner), kept)
         params = {"group": Group(*unit.space, eqs, body)}
         return Equation(GROUP, outside, params, kept, eqs[0].line, backward=all(eq.backward for eq in eqs))
@@ -317,11 +315,12 @@ def _with_views(
     return found
 
 
-def ordered(graph: Graph, layouts: Layouts) -> Graph:
+def ordered(graph: Graph, layouts: Layouts, at_once: bool) -> Graph:
     """A grouped graph in the order in which a plan runs it.
 
-    What a call waits for comes first, and beside it what can run as well. Only what nothing waits for, such
-    as the steps of an optimizer, is left for the end, when nothing reads the parameters any more.
+    Calls come first, then all groups that can run: so an optimizer's step meets a parameter after its last
+    use, and a gradient while it is in the cache. Without `at_once` what nothing waits for is left for the
+    end, where one launch takes it all.
     """
     eqs = layouts.computed(graph)
     maker = {out: eq for eq in eqs for out in eq.outs}
@@ -341,8 +340,8 @@ def ordered(graph: Graph, layouts: Layouts) -> Graph:
     while ready:
         ready.sort(key=place.__getitem__)
         calls = [eq for eq in ready if group_of(eq) is None][:1]
-        beside = [eq for eq in ready if users[eq]] if not urgent.isdisjoint(ready) else []
-        step = calls or beside or ready
+        waited = [] if at_once or urgent.isdisjoint(ready) else [eq for eq in ready if users[eq]]
+        step = calls or waited or ready
         found += step
         taken = set(step)
         ready = [eq for eq in ready if eq not in taken]
