@@ -186,9 +186,10 @@ class Plan:
         calls = sum(group_of(step[0]) is None for step in planner.steps)
         nests = sum(map(len, planner.steps)) - calls - len(planner.blocked)
         buffers, scratch = planner.buffers, sum(run.nbytes for run in planner.blocked)
+        places = len({*buffers.places.values()})
         self.report = {
             "plan": f"{calls} calls of NumPy, {nests} generated loops in {len(self.loops)} functions",
-            "memory": f"one block of {buffers.size:,} bytes for {buffers.asked:,} bytes of values",
+            "memory": f"{places} buffers, {buffers.size:,} bytes for {buffers.asked:,} bytes of values",
             "in place": f"{len(buffers.target)} results in donated memory",
         }
         if planner.blocked:

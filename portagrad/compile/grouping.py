@@ -12,6 +12,9 @@ from portagrad.compile.views import Layouts
 from portagrad.op import Op
 from portagrad.transforms.equations import Equation, Graph, Variable
 
+SHARERS = 8
+"""How many groups are tried that read what an equation reads, the latest ones."""
+
 Space = tuple[str, tuple[int, ...], int]
 """What a loop runs over: kind, shape and split, as `Group` has them."""
 
@@ -157,7 +160,7 @@ class _Grouping:
             producers = sorted(unit.needs, key=lambda u: -u.eqs[-1][0])
             shape = unit.space[1]
             sharers = [u for r in roots if tuple(r.shape) == shape for u in self.readers.get(r, ())]
-            for other in dict.fromkeys([*producers, *sharers[-8:]]):
+            for other in dict.fromkeys([*producers, *sharers[-SHARERS:]]):
                 if other in self.units and (both := self.joined(other, unit)) is not None:
                     unit = both
         self.units[unit] = None
@@ -299,11 +302,12 @@ def _with_views(
     found: list[Equation] = []
 
     def see(v: Variable) -> None:
-        if v in layouts.views and v not in known and wanted(v):
+        chain = []
+        while v in layouts.views and v not in known and wanted(v):
             known.add(v)
-            its = layouts.views[v]
-            see(its.args[0])
-            found.append(its)
+            chain.append(layouts.views[v])
+            v = chain[-1].args[0]
+        found.extend(reversed(chain))
 
     for eq in eqs:
         for a in eq.variables():
@@ -335,21 +339,31 @@ def ordered(graph: Graph, layouts: Layouts, at_once: bool) -> Graph:
             urgent.add(eq)
     place = {eq: i for i, eq in enumerate(eqs)}
     waiting = {eq: len(needs[eq]) for eq in eqs}
-    ready = [eq for eq in eqs if not needs[eq]]
+    calls: list[int] = []  # places of those that can run; the first of them is the next one
+    groups: list[Equation] = []
     found: list[Equation] = []
-    while ready:
-        ready.sort(key=place.__getitem__)
-        calls = [eq for eq in ready if group_of(eq) is None][:1]
-        waited = [] if at_once or urgent.isdisjoint(ready) else [eq for eq in ready if users[eq]]
-        step = calls or waited or ready
+
+    def can_run(some: Iterable[Equation]) -> None:
+        for eq in some:
+            if group_of(eq) is None:
+                heapq.heappush(calls, place[eq])
+            else:
+                groups.append(eq)
+
+    can_run(eq for eq in eqs if not needs[eq])
+    while calls or groups:
+        if calls:
+            step = [eqs[heapq.heappop(calls)]]
+        else:
+            groups.sort(key=place.__getitem__)
+            waited = [] if at_once or urgent.isdisjoint(groups) else [eq for eq in groups if users[eq]]
+            step = waited or groups
+            groups = [eq for eq in groups if not users[eq]] if waited else []
         found += step
-        taken = set(step)
-        ready = [eq for eq in ready if eq not in taken]
         for eq in step:
             for user in users[eq]:
                 waiting[user] -= 1
-                if not waiting[user]:
-                    ready.append(user)
+            can_run(user for user in users[eq] if not waiting[user])
     return graph.with_equations(_with_views(found, graph.outputs, layouts, set(), lambda v: True))
 
 
