@@ -60,7 +60,7 @@ MAY_IMPORT = {"mpi4py": ("distributed",)}
 """Which layers import optional packages, inside functions; and those that one layer alone knows."""
 ADAPTER_MAY = (
     *("portagrad.backend", "portagrad.errors"),
-    *("portagrad.compile.buffers", "portagrad.compile.grouping", "portagrad.compile.views"),
+    *(f"portagrad.compile.{part}" for part in ("buffers", "grouping", "ordering", "views")),
 )
 ADAPTER_LATE = {"portagrad_numpy": {"numba", "scipy"}, "portagrad_dask": {"scipy"}}
 """Optional companions of a library, imported inside the functions that use them."""

@@ -226,6 +226,16 @@ def test_a_report_tells_calls_loops_memory_and_what_is_in_place(numba: bool) -> 
     assert 4 * 3 * 8 <= int(size) <= 512 and int(asked) >= 4 * 3 * 8 + 3 * 3 * 8
 
 
+def test_loops_that_differ_in_their_memories_alone_are_compiled_once(monkeypatch: Any) -> None:
+    monkeypatch.setattr(loops, "AVAILABLE", True)
+    compiled = pg.compile(lambda w, g: [a - 0.1 * b / (1.0 + b) for a, b in zip(w, g, strict=True)], donate=0)
+    w, g = ([np.full(n, k + 1.0) for n in (5, 5, 5, 6)] for k in range(2))
+    for y in compiled([a.copy() for a in w], g):
+        np.testing.assert_allclose(y, 1 - 0.2 / 3)
+    (source,) = only(compiled).loops
+    assert source.count("def nest") == 1 and source.count("    nest0(") == 3 and source.count("for j in") == 2
+
+
 def test_a_plan_is_made_of_a_graph_alone() -> None:
     graph = pg.graph(chain, np.ones((2, 2)))
     (y,) = plan(graph, graph.run, ())(np.eye(2))

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from portagrad.compile.grouping import Group
-from portagrad.compile.views import Layouts
+from portagrad.compile.views import Layouts, collapsed
 from portagrad_cupy.expressions import JOINS, ctype, reduction, starts
-from portagrad_cupy.indices import Operand, collapsed
+from portagrad_cupy.indices import Operand
 
 
 class Accesses:

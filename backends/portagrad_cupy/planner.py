@@ -11,7 +11,8 @@ import cupy
 import numpy
 
 from portagrad.compile.buffers import Arena, Storage, allocated
-from portagrad.compile.grouping import Group, group_of, grouped, launches, ordered
+from portagrad.compile.grouping import Group, group_of, grouped
+from portagrad.compile.ordering import launches, ordered
 from portagrad.compile.views import Layouts
 from portagrad_cupy.blas import Product, product
 from portagrad_cupy.grouping import RULES

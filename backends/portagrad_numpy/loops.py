@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 
+from portagrad.compile.views import collapsed
 from portagrad_numpy.fusion import EXPRESSIONS, REDUCTIONS, Nest, reduced
 from portagrad_numpy.kept import compiled
 
@@ -77,37 +78,14 @@ class Writer:
                 stores[out] = self.operand(out, nest.shape, reduced(eq) or frozenset(range(len(nest.shape))))
             elif self.kept(out, nest):
                 stores[out] = self.operand(out, nest.shape)
-        dims = _collapsed(nest.shape, [*loads.values(), *stores.values()])
+        every = [*loads.values(), *stores.values()]
+        dims, strides = collapsed(nest.shape, [o.strides for o in every])
+        for o, its in zip(every, strides, strict=True):
+            o.strides = tuple(its or [0])
+        dims = dims or [1]
         self.lines = []
         _NestWriter(self, nest, loads, stores, dims).write()
         self.nests.append(self.lines)
-
-
-def _collapsed(shape: tuple[int, ...], operands: list[Operand]) -> list[int]:
-    """The axes that have to be loops of their own: neighbours that every operand steps through alike are one.
-
-    Returns the lengths; the operands' strides are brought to these axes.
-    """
-    lengths = list(shape)
-    strides = [list(o.strides) for o in operands]
-    for a in reversed(range(len(lengths))):
-        if lengths[a] == 1 and len(lengths) > 1:
-            del lengths[a]
-            for s in strides:
-                del s[a]
-    a = len(lengths) - 2
-    while a >= 0:
-        if all(s[a] == s[a + 1] * lengths[a + 1] for s in strides):
-            lengths[a] *= lengths[a + 1]
-            del lengths[a + 1]
-            for s in strides:
-                s[a] = s.pop(a + 1)
-        a -= 1
-    if not lengths:
-        lengths, strides = [1], [[0] for _ in strides]
-    for o, s in zip(operands, strides, strict=True):
-        o.strides = tuple(s)
-    return lengths
 
 
 class _NestWriter:
@@ -248,7 +226,7 @@ def _compiled(source: str, constants: Any, types: tuple[tuple[str, int], ...], a
 
     given = [numba.types.Array(numba.from_dtype(numpy.dtype(t)), ndim, "C") for t, ndim in types]
     flags = {"reassoc"} if associative else False
-    options = {"error_model": "numpy", "nogil": True, "fastmath": flags}
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": flags}
     modules = {"math": math, "numpy": numpy, "inner": numba.njit(**options)}
     return compiled(source, "step", dict(constants), modules, numba.void(*given), **options)
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy
 
 from portagrad.compile.buffers import Storage, allocated
-from portagrad.compile.grouping import group_of, grouped, inside, launches, ordered
+from portagrad.compile.grouping import group_of, grouped, inside
+from portagrad.compile.ordering import launches, ordered
 from portagrad.compile.views import VIEWS, Layouts
 from portagrad_numpy import fusion, loops
 from portagrad_numpy.calls import UFUNCS, call

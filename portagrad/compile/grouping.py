@@ -1,4 +1,4 @@
-"""Grouping: a graph whose equations are the loops or kernels of a plan, and the order in which they run."""
+"""Grouping: a graph whose equations are the loops or kernels of a plan, and its calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from portagrad.compile.views import Layouts
 from portagrad.op import Op
@@ -274,7 +273,7 @@ def grouped(graph: Graph, layouts: Layouts, rules: Rules) -> Graph:
             return None
         reads = [a for eq in eqs for a in eq.variables()]
         outside = tuple(dict.fromkeys(a for a in reads if layouts.root[a] not in unit.made))
-        inner = _with_views(eqs, (), layouts, {*made, *outside}, lambda v: layouts.root[v] in unit.made)
+        inner = layouts.with_views(eqs, (), outside)
         body = Graph(graph.name, outside, tuple(inner), kept)
         params = {"group": Group(*unit.space, eqs, body)}
         return Equation(GROUP, outside, params, kept, eqs[0].line, backward=all(eq.backward for eq in eqs))
@@ -291,93 +290,4 @@ def grouped(graph: Graph, layouts: Layouts, rules: Rules) -> Graph:
             waiting[user] -= 1
             if not waiting[user]:
                 heapq.heappush(ready, (user.eqs[0][0], user))
-    return graph.with_equations(_with_views(found, graph.outputs, layouts, set(), lambda v: True))
-
-
-def _with_views(
-    eqs: Iterable[Equation], outputs: Iterable[Any], layouts: Layouts, known: set[Variable], wanted: Any
-) -> list[Equation]:
-    """Equations, each with the views that it reads and `wanted` names before it, and at the end those among
-    the outputs."""
-    found: list[Equation] = []
-
-    def see(v: Variable) -> None:
-        chain = []
-        while v in layouts.views and v not in known and wanted(v):
-            known.add(v)
-            chain.append(layouts.views[v])
-            v = chain[-1].args[0]
-        found.extend(reversed(chain))
-
-    for eq in eqs:
-        for a in eq.variables():
-            see(a)
-        found.append(eq)
-    for y in outputs:
-        if isinstance(y, Variable):
-            see(y)
-    return found
-
-
-def ordered(graph: Graph, layouts: Layouts, at_once: bool) -> Graph:
-    """A grouped graph in the order in which a plan runs it.
-
-    Calls come first, then all groups that can run: so an optimizer's step meets a parameter after its last
-    use, and a gradient while it is in the cache. Without `at_once` what nothing waits for is left for the
-    end, where one launch takes it all.
-    """
-    eqs = layouts.computed(graph)
-    maker = {out: eq for eq in eqs for out in eq.outs}
-    needs = {eq: {maker[r] for r in layouts.reads(eq) if r in maker} for eq in eqs}
-    users: dict[Equation, list[Equation]] = {eq: [] for eq in eqs}
-    for eq in eqs:
-        for needed in needs[eq]:
-            users[needed].append(eq)
-    urgent: set[Equation] = set()
-    for eq in reversed(eqs):
-        if group_of(eq) is None or not urgent.isdisjoint(users[eq]):
-            urgent.add(eq)
-    place = {eq: i for i, eq in enumerate(eqs)}
-    waiting = {eq: len(needs[eq]) for eq in eqs}
-    calls: list[int] = []  # places of those that can run; the first of them is the next one
-    groups: list[Equation] = []
-    found: list[Equation] = []
-
-    def can_run(some: Iterable[Equation]) -> None:
-        for eq in some:
-            if group_of(eq) is None:
-                heapq.heappush(calls, place[eq])
-            else:
-                groups.append(eq)
-
-    can_run(eq for eq in eqs if not needs[eq])
-    while calls or groups:
-        if calls:
-            step = [eqs[heapq.heappop(calls)]]
-        else:
-            groups.sort(key=place.__getitem__)
-            waited = [] if at_once or urgent.isdisjoint(groups) else [eq for eq in groups if users[eq]]
-            step = waited or groups
-            groups = [eq for eq in groups if not users[eq]] if waited else []
-        found += step
-        for eq in step:
-            for user in users[eq]:
-                waiting[user] -= 1
-            can_run(user for user in users[eq] if not waiting[user])
-    return graph.with_equations(_with_views(found, graph.outputs, layouts, set(), lambda v: True))
-
-
-def launches(graph: Graph, layouts: Layouts, apart: bool) -> list[list[Equation]]:
-    """The equations that are no views, neighbouring groups in one list; `apart` where none of a list may wait
-    for another one."""
-    found: list[list[Equation]] = []
-    made: set[Variable] = set()
-    for eq in layouts.computed(graph):
-        joins = found and group_of(eq) is not None and group_of(found[-1][0]) is not None
-        if joins and not (apart and layouts.reads(eq) & made):
-            found[-1].append(eq)
-        else:
-            found.append([eq])
-            made = set()
-        made.update(eq.outs)
-    return found
+    return graph.with_equations(layouts.with_views(found, graph.outputs, ()))

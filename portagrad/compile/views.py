@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,29 @@ class Layouts:
         """The memories that an equation reads, by their roots."""
         return {self.root[a] for a in eq.variables()}
 
+    def with_views(self, eqs: Iterable[Equation], outputs: Iterable[Any], known: Iterable[Variable]) -> Any:
+        """Equations, each with the views before it that it reads, if `known` has them not; at the end those
+        among the outputs."""
+        found: list[Equation] = []
+        seen = set(known)
+
+        def see(v: Variable) -> None:
+            chain = []
+            while v in self.views and v not in seen:
+                seen.add(v)
+                chain.append(self.views[v])
+                v = chain[-1].args[0]
+            found.extend(reversed(chain))
+
+        for eq in eqs:
+            for a in eq.variables():
+                see(a)
+            found.append(eq)
+        for y in outputs:
+            if isinstance(y, Variable):
+                see(y)
+        return found
+
     def steps(self, v: Variable) -> tuple[int, tuple[int, ...]]:
         """Offset and strides of a variable in its root's memory."""
         seen, own = self._seen[v], self._seen[self.root[v]]
@@ -115,3 +138,19 @@ def _in_order(shape: tuple[int, ...]) -> Any:
     for a in reversed(range(len(shape) - 1)):
         strides[a] = strides[a + 1] * max(1, shape[a + 1])
     return np.lib.stride_tricks.as_strided(np.empty(1, np.uint8), shape, strides)
+
+
+def collapsed(shape: tuple[int, ...], columns: Iterable[Iterable[int]]) -> tuple[list[int], list[list[int]]]:
+    """Axes with neighbours joined that every operand steps through alike: their lengths, and the strides."""
+    lengths = list(shape)
+    strides = [list(c) for c in columns]
+    for a in reversed(range(len(lengths))):
+        if lengths[a] == 1:
+            for c in (lengths, *strides):
+                del c[a]
+    for a in reversed(range(len(lengths) - 1)):
+        if all(c[a] == c[a + 1] * lengths[a + 1] for c in strides):
+            lengths[a] *= lengths.pop(a + 1)
+            for c in strides:
+                c[a] = c.pop(a + 1)
+    return lengths, strides
