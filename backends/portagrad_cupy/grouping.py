@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from portagrad.compile.grouping import Rules, Space, row_shapes
+from portagrad.compile.grouping import Rules, Space, reduced, row_shapes
 from portagrad_cupy.expressions import JOINS, expression, reduction
 
 EQUATIONS = 160
@@ -17,14 +17,6 @@ READS = 40
 """How many arrays one group may read."""
 
 
-def _reduced(eq: Any) -> frozenset[int]:
-    """The axes, longer than one, that a reduction is over."""
-    x, axis = eq.args[0], eq.params.get("axis")
-    rank = len(x.shape)
-    axes = range(rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return frozenset(a % rank for a in axes if x.shape[a % rank] != 1)
-
-
 def _space(eq: Any) -> Space | None:
     """Of an equation on its own what its kernel runs over."""
     shape = tuple(eq.outs[0].shape)
@@ -33,8 +25,9 @@ def _space(eq: Any) -> Space | None:
     if reduction(eq) is None:
         return None
     shape = tuple(eq.args[0].shape)
-    rank, axes = len(shape), _reduced(eq)
+    rank = len(shape)
     long = [a for a in range(rank) if shape[a] != 1]
+    axes = reduced(eq).intersection(long)
     if axes == frozenset(long[: len(axes)]):  # the first ones, or all
         kept = [a for a in long if a not in axes]
         return "columns", shape, min(kept, default=rank)

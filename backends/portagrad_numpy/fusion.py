@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from portagrad.compile.grouping import Group
+from portagrad.compile.grouping import Group, reduced
 
 # What numba writes for an op, in its arguments' places.
 _FLOATS = {
@@ -99,16 +99,6 @@ def _reducible(eq: Any, x: Any) -> bool:
     axes, rank = reduced(eq), len(x.shape)
     count = len(axes)
     return axes in (frozenset(range(count)), frozenset(range(rank - count, rank)))
-
-
-def reduced(eq: Any) -> frozenset[int]:
-    """The axes that an equation sums over; none if it is elementwise."""
-    if eq.op.name not in REDUCTIONS:
-        return frozenset()
-    (x,) = (a for a in eq.args if hasattr(a, "dtype"))
-    axis, rank = eq.params.get("axis"), len(x.shape)
-    axes = range(rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return frozenset(a % rank for a in axes)
 
 
 def is_sum(eq: Any) -> bool:

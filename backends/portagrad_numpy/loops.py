@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy
 
+from portagrad.compile.grouping import reduced
 from portagrad.compile.views import collapsed
-from portagrad_numpy.fusion import EXPRESSIONS, REDUCTIONS, Nest, reduced
+from portagrad_numpy.fusion import EXPRESSIONS, REDUCTIONS, Nest
 from portagrad_numpy.kept import compiled
 
 AVAILABLE = importlib.util.find_spec("numba") is not None

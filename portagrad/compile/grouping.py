@@ -92,6 +92,13 @@ class Group:
         return f"{self.kind} {list(self.shape)}: {ops}{f' at {lines}' if lines else ''}"
 
 
+def reduced(eq: Equation) -> frozenset[int]:
+    """The axes that a reduction is over."""
+    axis, rank = eq.params.get("axis"), len(eq.args[0].shape)
+    axes = range(rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return frozenset(a % rank for a in axes)
+
+
 def row_shapes(space: Space) -> tuple[tuple[int, ...], ...]:
     """The shapes that a value for each row may have."""
     _, shape, split = space
