@@ -10,36 +10,27 @@ import numpy
 
 from portagrad_numpy import mkl, special
 
-# NumPy's names where they are not the standard's.
-_RENAMED = {
-    "abs": "absolute",
-    "acos": "arccos",
-    "acosh": "arccosh",
-    "asin": "arcsin",
-    "asinh": "arcsinh",
-    "atan": "arctan",
-    "atan2": "arctan2",
-    "atanh": "arctanh",
-    "bitwise_invert": "invert",
-    "bitwise_left_shift": "left_shift",
-    "bitwise_right_shift": "right_shift",
-    "conj": "conjugate",
-    "divide": "true_divide",
-    "pow": "power",
-    "round": "rint",
-}
-_SAME = (
-    *("add", "bitwise_and", "bitwise_or", "bitwise_xor", "ceil", "copysign", "cos", "cosh", "equal", "exp"),
-    *("expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot", "isfinite", "isinf", "isnan"),
-    *("less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not"),
-    *("logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "nextafter", "not_equal"),
-    *("positive", "reciprocal", "remainder", "sign", "signbit", "sin", "sinh", "sqrt", "square", "subtract"),
-    *("tan", "tanh", "trunc"),
+_NAMES = (
+    *("abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and"),
+    *("bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil"),
+    *("conj", "copysign", "cos", "cosh", "divide", "equal", "exp", "expm1", "floor", "floor_divide"),
+    *(
+        "greater",
+        "greater_equal",
+        "hypot",
+        "isfinite",
+        "isinf",
+        "isnan",
+        "less",
+        "less_equal",
+        "log",
+        "log10",
+    ),
+    *("log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum"),
+    *("minimum", "multiply", "negative", "nextafter", "not_equal", "positive", "pow", "reciprocal"),
+    *("remainder", "sign", "signbit", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc"),
 )
-UFUNCS: dict[str, Any] = {
-    **{name: getattr(numpy, name) for name in _SAME},
-    **{name: getattr(numpy, its) for name, its in _RENAMED.items()},
-}
+UFUNCS: dict[str, Any] = {"round": numpy.rint, **{name: getattr(numpy, name) for name in _NAMES}}
 """Elementwise ops by the ufunc that computes them."""
 
 BLOCKWISE = frozenset({*UFUNCS, *special.kernels, "astype", "gate", "where"})
