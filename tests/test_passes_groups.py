@@ -241,7 +241,7 @@ def interpreted(graph: Any, layouts: Layouts, steps: Any, buffers: Any, inputs: 
             roots[out] = np.empty(out.shape, out.dtype)
         roots[out][...] = value
 
-    for step, dead in zip(steps, buffers.dead, strict=True):
+    for step, dead, used in zip(steps, buffers.dead, buffers.used, strict=True):
         for eq in step:  # a group element by element, so that it may write over what it reads
             made = (eq.op.forward if eq.op is GROUP else eq.kernel())(
                 *map(read, eq.args), **eq.params, **({"xp": np} if eq.op is GROUP else {})
@@ -249,6 +249,7 @@ def interpreted(graph: Any, layouts: Layouts, steps: Any, buffers: Any, inputs: 
             made = [np.array(y) for y in (made if eq.op.several else (made,))]
             for out, y in zip(eq.outs, made, strict=True):
                 write(out, y)
+        memory[used:] = 0xCD  # a step may write what it likes there
         for root in dead:
             if root in buffers.places:
                 roots.pop(root)  # to read it would be a KeyError

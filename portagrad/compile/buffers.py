@@ -89,6 +89,8 @@ class Buffers:
         to be copied there at the end.
     dead : list
         For each step the values of which nothing after it knows.
+    used : list of int
+        For each step the end of all that is needed meanwhile: what lies behind is free for its own needs.
     size, asked : int
         Bytes of the arena, and of all that lies in it at one time or another.
     """
@@ -97,6 +99,7 @@ class Buffers:
     over: dict[Variable, Variable] = field(default_factory=dict)
     target: dict[Variable, int] = field(default_factory=dict)
     dead: list[list[Variable]] = field(default_factory=list)
+    used: list[int] = field(default_factory=list)
     size: int = 0
     asked: int = 0
 
@@ -147,6 +150,7 @@ class _Allocation:
         for eq in eqs:
             for out in eq.outs if self.storage.writes(eq) else ():
                 self.store(out, eq, i)
+        self.found.used.append(max((end for _, end in self.live.values()), default=0))
         touched = [
             *(out for eq in eqs for out in eq.outs),
             *(r for eq in eqs for r in self.layouts.reads(eq)),
