@@ -10,7 +10,7 @@ from typing import Any
 import cupy
 import numpy
 
-from portagrad.compile.buffers import Arena, Storage, allocated
+from portagrad.compile.buffers import Storage, allocated
 from portagrad.compile.grouping import Group, group_of, grouped
 from portagrad.compile.ordering import launches, ordered
 from portagrad.compile.views import Layouts
@@ -165,7 +165,7 @@ class Planner:
     def launch(self, groups: list[Group], kept: set[Any], used: int) -> None:
         """The kernel of groups that do not wait for each other; what they need besides lies behind `used`."""
         kernel = Kernel(f"launch{len(self.kernels)}")
-        behind = Arena(ALIGNMENT)
+        begin = used
         for group in groups:
             writer = GroupWriter(group, self.layouts, self.store, kept)
             text = writer.function("NAME")
@@ -178,15 +178,15 @@ class Planner:
                     self.plan.zeros[slot] = s.size
                 else:
                     dtype = numpy.dtype(s.dtype)
-                    begin, _ = behind.take(s.size * dtype.itemsize)
-                    slot = self.fixed(dtype, (s.size,), used + begin)
+                    slot = self.fixed(dtype, (s.size,), begin)
+                    begin += -(-s.size * dtype.itemsize // ALIGNMENT) * ALIGNMENT
                 args.append(kernel.argument(slot, s.ctype))
                 kernel.written.add(slot)
             kernel.add(Part(name, args, writer.rows, writer.blocks, str(group)), writer.parameters())
         self.kernels.append(kernel.text())
         self.plan.steps.append(Launch(kernel.name, kernel.blocks, list(kernel.slots), groups))
-        self.plan.size = max(self.plan.size, used + behind.size)
-        self.plan.asked += behind.size
+        self.plan.size = max(self.plan.size, begin)
+        self.plan.asked += begin - used
 
     def finish(self) -> None:
         """Results that could not be computed in place are moved there at the end."""
