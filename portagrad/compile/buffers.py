@@ -137,9 +137,10 @@ class _Allocation:
         found.places = {v: places[k] for v, k in self.memory.items()}
         found.size = max((end for _, end in places), default=0)
         found.asked = sum(size for *_, size in self.lives)
+        used = np.zeros(len(steps), np.int64)
         for (first, last, _), (_, end) in zip(self.lives, places, strict=True):
-            for i in range(first, min(last + 1, self.end)):
-                found.used[i] = max(found.used[i], end)
+            used[first : last + 1] = np.maximum(used[first : last + 1], end)
+        found.used = used.tolist()
 
     def step(self, i: int, eqs: Sequence[Equation]) -> None:
         for eq in eqs:
@@ -147,7 +148,6 @@ class _Allocation:
                 self.store(out, eq, i)
         touched = dict.fromkeys(v for eq in eqs for v in (*eq.outs, *self.layouts.reads(eq)))
         self.found.dead.append([v for v in touched if self.last(v, i) == i])
-        self.found.used.append(0)
 
     def store(self, out: Variable, eq: Equation, i: int) -> None:
         """Find the memory of a result."""
