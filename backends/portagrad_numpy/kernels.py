@@ -90,9 +90,20 @@ def _relu(x: Any) -> Any:
     return numpy.maximum(x, 0)
 
 
+class _Zero(dict[Any, Any]):
+    """By dtype, 0 as an array: NumPy compares with it in half the time that a number takes."""
+
+    def __missing__(self, dtype: Any) -> Any:
+        self[dtype] = zero = numpy.zeros((), dtype)
+        return zero
+
+
+_ZERO = _Zero()
+
+
 def _gate(x: Any, y: Any) -> Any:
     """A product with the mask: an eighth of the time of `where`; an infinite `x` gives NaN where `y` is 0."""
-    return x * (y > 0)
+    return x * (y > _ZERO[y.dtype])
 
 
 _UNSIGNED = {numpy.dtype(f"{kind}{size}"): numpy.dtype(f"u{size}") for kind in "iu" for size in (1, 2, 4, 8)}
