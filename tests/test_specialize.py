@@ -1,4 +1,4 @@
-"""Paths written out for ops and types of arguments: they record what the long way records, or leave it to it."""
+"""Paths written out for an op and types of arguments: they do what the long way does, or leave it to it."""
 
 import numpy as np
 import pytest

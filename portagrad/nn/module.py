@@ -93,8 +93,10 @@ class Module:
 
         def __getattr__(self, name: str) -> Any:
             """A field of a module that a transform has made, and nobody has looked into yet."""
-            if name in self.__dataclass_fields__ and fill(self):
-                return self.__dict__[name]
+            if name in self.__dataclass_fields__:
+                fill(self)
+                if name in self.__dict__:  # perhaps filled by another thread
+                    return self.__dict__[name]
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
             )

@@ -65,15 +65,13 @@ def unflatten(structure: Any, leaves: Sequence[Any], remember: bool = False) -> 
     return tree
 
 
-def fill(tree: Any) -> bool:
-    """Give a module that only remembers its leaves the fields made of them; False if it does not."""
-    leaves, structure = tree.__dict__.get(REMEMBERED, (None, None))
-    if structure is None or len(tree.__dict__) > 1:
-        return False
-    build = _builder(structure)
-    assert build is not None
-    tree.__dict__.update(build(leaves).__dict__)
-    return True
+def fill(tree: Any) -> None:
+    """Give a module that only remembers its leaves the fields made of them."""
+    if REMEMBERED in tree.__dict__ and len(tree.__dict__) == 1:
+        leaves, structure = tree.__dict__[REMEMBERED]
+        build = _builder(structure)
+        assert build is not None
+        tree.__dict__.update(build(leaves).__dict__)
 
 
 REMEMBERED = "__leaves__"
