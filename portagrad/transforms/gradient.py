@@ -12,7 +12,7 @@ from portagrad.kernel import NAMESPACE, namespace
 from portagrad.tensor import CONSTANT, Constant, Tensor, bare, describe, hold
 from portagrad.trace import Traced
 from portagrad.transforms.record import ReverseTrace
-from portagrad.transforms.reverse import Leaf, Node, indices, sweep, zeros
+from portagrad.transforms.reverse import Node, indices, sweep, zeros
 from portagrad.transforms.saved import reverse_trace
 from portagrad.transforms.tree import (
     any_traced,
@@ -36,7 +36,7 @@ class Inputs:
 
     def __init__(self, what: str, trace: ReverseTrace, args: Sequence[Any], argnums: Sequence[int]) -> None:
         self.values: list[Any] = []
-        self.nodes: list[Leaf] = []
+        self.nodes: list[Node] = []
         self.structures: list[Any] = []
         self.traced = False
         self.args: list[Any] = []
@@ -61,7 +61,8 @@ class Inputs:
                     )
                     kind = KIND[x.dtype]
                 self.values.append(x)
-                node = new(Leaf)  # both without the call of a constructor that is written in Python
+                node = new(Node)  # as `leaf`, without the call of a constructor that is written in Python
+                node.recipe, node.parents, node.saved, node.params, node.xp = None, (), None, None, None
                 node.shape, node.dtype, node.kind, node.index = x.shape, x.dtype, kind, next(indices)
                 nodes.append(node)
                 tensor = new(Tensor)

@@ -61,23 +61,9 @@ class Node:
         self.index = next(indices)
 
 
-class Leaf(Node):
-    """A node where derivatives end: of no op, and so without most of what a node has."""
-
-    __slots__ = ()
-    recipe = saved = params = xp = None
-    parents = ()
-
-    def __init__(self, shape: Any, dtype: Any, kind: int) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self.kind = kind
-        self.index = next(indices)
-
-
-def leaf(value: Any) -> Leaf:
-    """A leaf for a value."""
-    return Leaf(value.shape, value.dtype, KIND[value.dtype])
+def leaf(value: Any) -> Node:
+    """A node where derivatives end."""
+    return Node(None, (), None, None, None, value.shape, value.dtype, KIND[value.dtype])
 
 
 class _Parts(list[Any]):

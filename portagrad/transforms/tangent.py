@@ -131,8 +131,8 @@ def linearize(f: Callable[..., Any], *xs: Any) -> Any:
         if its != flatten(xs)[1]:
             raise TypeError(f"pushforward: the tangents have structure {its}, the primals {flatten(xs)[1]}")
         moved: dict[Node, Any] = {}
-        for i, (t, start, value) in enumerate(zip(directions, inputs.nodes, inputs.values, strict=True)):
-            moved[start] = tangent(t, value, i)
+        for i, (t, node, value) in enumerate(zip(directions, inputs.nodes, inputs.values, strict=True)):
+            moved[node] = tangent(t, value, i)
         for node in order:
             if node.recipe is PICK:
                 moved[node] = settle_tangent(moved[node.parents[0]][node.saved[0]], node)

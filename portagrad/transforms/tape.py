@@ -12,17 +12,17 @@ from portagrad.tensor import Tensor, bare, hold
 from portagrad.trace import Traced
 from portagrad.transforms.gradient import array, cotangent, ones, owned, scalar
 from portagrad.transforms.record import ReverseTrace, paused
-from portagrad.transforms.reverse import Leaf, sweep
+from portagrad.transforms.reverse import Node, sweep
 from portagrad.transforms.tree import differentiable
 
 
-class Accumulator(Leaf):
+class Leaf(Node):
     """A tensor of the tape that accumulates its gradient."""
 
     __slots__ = ("grad",)
 
     def __init__(self, value: Any) -> None:
-        super().__init__(value.shape, value.dtype, KIND[value.dtype])
+        super().__init__(None, (), None, None, None, value.shape, value.dtype, KIND[value.dtype])
         self.grad: Any = None
 
 
@@ -32,7 +32,7 @@ class TapeTrace(ReverseTrace):
     __slots__ = ()
 
     def rebind(self, tensor: Traced, new: Traced) -> None:
-        if not isinstance(tensor.payload, Accumulator):
+        if not isinstance(tensor.payload, Leaf):
             super().rebind(tensor, new)
         elif paused(self):
             tensor.value = bare(new)
@@ -50,18 +50,18 @@ class TapeTrace(ReverseTrace):
             gradient = cotangent(gradient, tensor.value)
         taken = {id(gradient)}  # arrays that are somebody's already
         for node, g in sweep([(tensor.payload, gradient)], keep=keep_graph).items():
-            if isinstance(node, Accumulator) and node.grad is not None:
+            if isinstance(node, Leaf) and node.grad is not None:
                 node.grad = node.grad + g
-            elif isinstance(node, Accumulator):
+            elif isinstance(node, Leaf):
                 g = owned(g)
                 node.grad = array(namespace(g).asarray(g, copy=True) if id(g) in taken else g)
                 taken.add(id(g))
 
     def gradient(self, tensor: Any) -> Any:
-        return tensor.payload.grad if isinstance(tensor.payload, Accumulator) else None
+        return tensor.payload.grad if isinstance(tensor.payload, Leaf) else None
 
     def set_gradient(self, tensor: Any, value: Any) -> None:
-        if not isinstance(tensor.payload, Accumulator):
+        if not isinstance(tensor.payload, Leaf):
             raise Error("only tensors made by pg.tensor(..., requires_grad=True) keep a .grad")
         tensor.payload.grad = bare(value)
 
@@ -102,4 +102,4 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     if not requires_grad:
         return hold(value)
     value = differentiable(value, "tensor", "the data")
-    return Tensor(TAPE, value, Accumulator(value))
+    return Tensor(TAPE, value, Leaf(value))
