@@ -1,5 +1,8 @@
 """What all tests share: the devices they run on, JAX with its 64-bit types, and who runs what."""
 
+import functools
+import gc
+import importlib
 import importlib.util
 import os
 import re
@@ -34,6 +37,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
         names = [*DEVICES, *(GPU.values() if _has_cuda() else ())]
         config.option.portagrad_devices = ",".join(names)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first, so that no worker begins one when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """The collector need not walk the modules and the items, which live until the end, again and again."""
+    gc.freeze()
+
+
+def pytest_runtest_setup() -> None:
+    if "jax" in sys.modules:
+        _share_the_context_of_programs()
+
+
+@functools.cache
+def _share_the_context_of_programs() -> None:
+    """A new MLIR context for each program, with all dialects loaded, is a fifth of what compiling an op takes."""
+    mlir = importlib.import_module("jax._src.interpreters.mlir")
+    if make := getattr(mlir, "make_ir_context", None):  # JAX's own affair: another version may have no such
+        mlir.make_ir_context = functools.cache(make)
 
 
 @pytest.hookimpl(optionalhook=True)
