@@ -56,7 +56,7 @@ def pytest_runtest_setup() -> None:
 
 @functools.cache
 def _share_the_context_of_programs() -> None:
-    """A new MLIR context for each program, with all dialects loaded, is a fifth of what compiling an op takes."""
+    """One for each program, with all of MLIR's dialects loaded, is a fifth of what compiling an op takes."""
     mlir = importlib.import_module("jax._src.interpreters.mlir")
     if make := getattr(mlir, "make_ir_context", None):  # JAX's own affair: another version may have no such
         mlir.make_ir_context = functools.cache(make)
