@@ -24,6 +24,9 @@ os.environ.setdefault("DASK_SCHEDULER", "synchronous")  # threads are no help wi
 if "jax" in sys.modules:
     sys.modules["jax"].config.update("jax_enable_x64", True)
 
+# A worker each: their tests share a cluster, a browser, a run or a wheel, which takes seconds to make.
+SHARING = ("test_cli_tools.py", "test_dask_cluster.py", "test_packaging.py", "test_report.py")
+
 # The same examples on every run: a failure in one place is a failure in all.
 settings.register_profile("portagrad", derandomize=True, deadline=None)
 settings.load_profile("portagrad")
@@ -64,10 +67,11 @@ def _share_the_context_of_programs() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n``, one worker for each test function, one for all of JAX, and one for all jobs of MPI.
+    """With ``-n``, a worker for each test function, one for all of JAX, and one for all jobs of MPI.
 
     JAX compiles every program once for each process: what one test has compiled, the others find there. Two
-    jobs at once would have more ranks than cores, and wait for each other's.
+    jobs at once would have more ranks than cores, and wait for each other's. xdist begins with the
+    largest groups; of tests that are alone, the slow ones come first (`pytest_collection_modifyitems`).
     """
     if config.getoption("dist") != "load":
         return None
@@ -75,8 +79,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFunction(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            if "test_distributed.py" in nodeid or "test_train_ranks.py" in nodeid:
+            file = nodeid.partition("::")[0].rpartition("/")[2]
+            if file in ("test_distributed.py", "test_train_ranks.py"):
                 return "ranks"
+            if file in SHARING:
+                return file
             function, _, parameters = nodeid.partition("[")
             return "jax" if "jax" in re.split(r"[-:\]]", parameters) else function
 
