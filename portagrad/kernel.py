@@ -17,10 +17,11 @@ class Kernel:
 
     ``run(*args, **params)`` evaluates; ``traced`` tells whether some argument is. ``kinds`` is `KIND`, for
     the results' dtypes. Where the adapter has a kernel for the op and its by-product, ``record`` gives both,
-    for reverse mode.
+    for reverse mode. ``recorded`` counts its uses there that took the long way, by the types of the arguments
+    as they were wrapped.
     """
 
-    __slots__ = ("kinds", "record", "run", "traced")
+    __slots__ = ("kinds", "record", "recorded", "run", "traced")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Kernel:
         self.traced = space is None
         self.kinds: Any = KIND if space is None else space.kinds
         self.record = record
+        self.recorded: dict[Any, int] = {}
 
 
 class RawNamespace:
