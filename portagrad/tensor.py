@@ -272,6 +272,9 @@ class ConstantTrace(Trace):
         self.level = 0
         self.open = True
 
+    def __reduce__(self) -> str:
+        return "CONSTANT"  # this one, also of a copied or pickled tensor
+
     def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
         values = tuple([a.value if isinstance(a, Traced) else a for a in args])
         return constants(op, kernel_for(op, values).run(*values, **params))

@@ -1,5 +1,7 @@
 """The tape style: tensors that require gradients, backward, .grad."""
 
+import copy
+import pickle
 import threading
 
 import numpy as np
@@ -194,3 +196,14 @@ def test_the_tape_of_another_thread(leaf):
     thread.start()
     thread.join()
     same(found[0], [3.0, 12.0])
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_belongs_to_the_same_tape(copied):
+    x = pg.tensor(A([1.0, 2.0]), requires_grad=True)
+    y = copied(x)
+    pg.sum(x * y * y).backward()
+    same(x.grad, [3.0, 12.0] if copied is copy.copy else [1.0, 4.0])
+    same(y.grad, [3.0, 12.0] if copied is copy.copy else [2.0, 8.0])
+    constant = copied(pg.tensor(A([1.0, 2.0])))
+    assert not constant.requires_grad and type(pg.grad(lambda x: pg.sum(x * constant))(x.value)) is np.ndarray

@@ -31,6 +31,9 @@ class TapeTrace(ReverseTrace):
 
     __slots__ = ()
 
+    def __reduce__(self) -> str:
+        return "TAPE"  # this one, also of a copied or pickled tensor
+
     def rebind(self, tensor: Traced, new: Traced) -> None:
         if not isinstance(tensor.payload, Leaf):
             super().rebind(tensor, new)
