@@ -6,16 +6,13 @@ import dataclasses
 from typing import Any
 
 from portagrad.distributed import Communicator, world
-from portagrad.errors import ConfigError
 from portagrad.train.config import Config, DataConfig
 from portagrad.train.config_file import checked
-from portagrad.train.consistency import check_own
 from portagrad.train.launch import begun, make_run, require_extra
 from portagrad.train.own import check_model, check_outputs, own_device, own_dtype, own_prepared, task_of
 from portagrad.train.progress import Progress
 from portagrad.train.result import Result
 from portagrad.train.run import Run
-from portagrad.train.schema import Fault
 
 
 def fit(
@@ -91,18 +88,12 @@ def fit(
     require_extra()
     if config is None:
         config = Config(data=DataConfig(task=task_of(data)))
-    elif not isinstance(config, Config):
-        raise TypeError(f"fit: config is {type(config).__name__}; give a train.Config")
     return begun(run_of_own(model, data, config, world()), name, progress)
 
 
 def run_of_own(model: Any, data: Any, config: Config, comm: Communicator) -> Run:
     """A run of `fit` before its first step, and before anything is written."""
-    try:
-        check_own(config)
-    except Fault as fault:
-        raise ConfigError(str(fault)) from None
-    config = checked(config)
+    config = checked(config, own=True)
     weights = check_model(model)
     if config.train.dtype is None:
         loop: Any = dataclasses.replace(config.train, dtype=own_dtype(weights))
