@@ -105,8 +105,9 @@ def evaluate(model: Any, feed: Feed, task: Task, comm: Communicator) -> tuple[fl
     losses, weights, predictions = [], [], []
     for inputs, targets in feed.all():
         outputs = outputs_of(model, inputs)
-        losses.append(task.loss(outputs, targets))
-        weights.append(task.weight(targets))
+        loss, weight = task.loss(outputs, targets)
+        losses.append(loss)
+        weights.append(weight)
         predictions.append(task.predictions(outputs))
     # From the device when all is under way: to ask for each piece would wait for each.
     found = [float(weight) for weight in weights]

@@ -197,14 +197,16 @@ class Run:
         before = copied(carried) if self.config.train.compile else carried
         length = min(_WINDOW, self.config.train.checkpoint_steps or _WINDOW)
         results: list[tuple[Any, Any]] = []
+        weights: list[Any] = []
         sizes: list[int] = []
         for inputs, labels in itertools.islice(batches, length):
             try:
-                *carried, loss, score = self.step(carried[0], carried[1], inputs, labels)
+                *carried, loss, weight, score = self.step(carried[0], carried[1], inputs, labels)
             except self._out_of_memory as error:
                 raise too_large(self.where, labels.shape[0], self.config.train.slice_size, error) from error
             carried = settled(tuple(carried), self.where)
             results.append((loss, score))
+            weights.append(weight)
             sizes.append(self._size(at.batch + len(sizes)))
             if stop.look(self.comm):
                 break
@@ -217,8 +219,9 @@ class Run:
         at.model, at.optimizer = carried
         every: list[float] = losses.tolist()
         output.steps(self._taken + 1, every)
-        for loss, score, size in zip(every, scores.tolist(), sizes, strict=True):
-            at.count(loss, float(score), size)
+        counted = sizes if weights[0] is None else read(weights).tolist()
+        for told in zip(every, counted, map(float, scores.tolist()), sizes, strict=True):
+            at.count(*told)
         return every
 
     def _fed(self, examples: Examples) -> Feed:
@@ -263,7 +266,7 @@ class Run:
         record: dict[str, Any] = {
             "epoch": at.epoch,
             "step": at.epoch * self.steps,
-            "train_loss": at.loss / at.seen,
+            "train_loss": at.mean_loss,
             f"train_{self.task.score_name}": at.score / at.seen,
             **self._validated(),
             "learning_rate": float(self.schedule(at.epoch * self.steps - 1)),

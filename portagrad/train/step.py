@@ -41,7 +41,7 @@ def loss_of(task: Task) -> Callable[[Any, Any, Any], Any]:
     """``loss(model, x, y)``: the mean over a batch, without dropout."""
 
     def loss(model: Any, x: Any, y: Any) -> Any:
-        return task.loss(outputs_of(model, x), y)
+        return task.loss(outputs_of(model, x), y)[0]
 
     return loss
 
@@ -49,8 +49,9 @@ def loss_of(task: Task) -> Callable[[Any, Any, Any], Any]:
 class Step:
     """One step of training, as a function of everything that changes.
 
-    ``step(params, state, x, y) -> params, state, loss, score``: the state is the optimizer's and the key for
-    dropout; the loss is the batch's mean and the score its sum, both scalars on the device.
+    ``step(params, state, x, y) -> params, state, loss, weight, score``: the state is the optimizer's and the
+    key for dropout; the loss is the batch's mean, the weight what it counts in the mean over batches, and the
+    score a sum, all scalars on the device; the weight is None where every example counts the same.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class Step:
         Whether it runs as compiled plans, which overwrite `params` and `state`.
     comm : Communicator, optional
         The ranks among which every batch is divided: each is called with its own rows, some with none, and
-        the gradients of all are added up. Loss and score are those of the whole batch on every rank.
+        the gradients of all are added up. Loss, weight and score are those of the whole batch on every rank.
     """
 
     def __init__(
@@ -83,14 +84,14 @@ class Step:
 
         def objective(model: Any, x: Any, y: Any, key: random.Key | None) -> tuple[Any, Any]:
             outputs = outputs_of(model, x, key=key)
-            return task.loss(outputs, y), outputs
+            loss, weight = task.loss(outputs, y)
+            return loss, (weight, outputs)
 
         mean_slope = value_and_grad(objective, has_aux=True)
 
         def total(model: Any, x: Any, y: Any, key: random.Key | None) -> tuple[Any, Any]:
-            loss, outputs = objective(model, x, y, key)
-            weight = task.weight(y)
-            weight = _full_like(loss, weight) if isinstance(weight, int) else _astype(weight, loss.dtype)
+            loss, (weight, outputs) = objective(model, x, y, key)
+            weight = _full_like(loss, weight) if task.alike else _astype(weight, loss.dtype)
             return loss * weight, (weight, _astype(task.score(outputs, y), loss.dtype))
 
         slope = value_and_grad(total, has_aux=True)
@@ -99,16 +100,17 @@ class Step:
             updates, own = optimizer.update(grads, own, params)
             return optim.apply_updates(params, updates), own
 
-        def whole(params: Any, state: Any, x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+        def whole(params: Any, state: Any, x: Any, y: Any) -> tuple[Any, ...]:
             own, key, mine = self._drawn(state)
-            (loss, outputs), grads = mean_slope(params, x, y, mine)
+            (loss, (weight, outputs)), grads = mean_slope(params, x, y, mine)
             params, own = update(params, own, grads)
-            return params, (own, key), loss, task.score(outputs, y)
+            return params, (own, key), loss, None if task.alike else weight, task.score(outputs, y)
 
         def finish(params: Any, own: Any, sums: Sums) -> tuple[Any, ...]:
             (loss, (weight, score)), _ = sums
-            return *update(params, own, _mean(sums)), loss / divisor(weight), score
+            return *update(params, own, _mean(sums)), loss / divisor(weight), weight, score
 
+        self._alike = task.alike
         self._dropout, self._slice = bool(dropout), slice_size
         self._comm = comm or Communicator()
         self._part = whole
@@ -118,13 +120,13 @@ class Step:
         self._finish = made(finish, 0, 1)
         self._mean = made(_mean)
 
-    def __call__(self, params: Any, state: Any, x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+    def __call__(self, params: Any, state: Any, x: Any, y: Any) -> tuple[Any, ...]:
         if self._comm.size == 1 and (self._slice is None or x.shape[0] <= self._slice):
-            done: tuple[Any, Any, Any, Any] = self._whole(params, state, x, y)
+            done: tuple[Any, ...] = self._whole(params, state, x, y)
             return done
         own, key, mine = self._drawn(state)
-        params, own, loss, score = self._finish(params, own, self._summed(params, x, y, mine))
-        return params, (own, key), loss, score
+        params, own, loss, weight, score = self._finish(params, own, self._summed(params, x, y, mine))
+        return params, (own, key), loss, None if self._alike else weight, score
 
     def gradient(self, params: Any, x: Any, y: Any) -> Any:
         """The gradient of a batch's loss without dropout, for which no random number is used up."""
