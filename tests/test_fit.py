@@ -450,7 +450,13 @@ NUMBERS = Config(data=DataConfig(task="regression"))
         (Residual, None, None, TypeError, r"the model is the class Residual; give one of its objects"),
         ({"w": np.zeros(3)}, None, None, TypeError, r"the model is dict, which is not called with inputs"),
         (lambda x: x, None, None, TypeError, r"the model is function, which is no pytree .* an nn\.Module"),
-        (Stateful(np.zeros(2)), None, None, TypeError, r"Stateful takes and returns a state"),
+        (
+            Stateful(np.zeros(2)),
+            None,
+            None,
+            TypeError,
+            r"Stateful takes a state; give it an initial_state\(\)",
+        ),
         (Weightless(), None, None, TypeError, r"Weightless has no weights"),
         (
             Plain(np.zeros((64, 10), np.int64)),

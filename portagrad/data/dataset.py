@@ -76,14 +76,19 @@ class Dataset:
         return Dataset(self.inputs[rows], self.labels[rows], self.names)
 
 
-def check_inputs(inputs: Array, what: str) -> None:
-    """Raise a DataError unless `inputs` is a non-empty array of finite real numbers, one row per example."""
+def check_shape(inputs: Array, what: str) -> None:
+    """Raise a DataError unless `inputs` is a non-empty array of real numbers, one row per example."""
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{what}: {inputs.dtype} is no type of real numbers")
     if inputs.ndim < 2:
         raise DataError(f"{what}: shape {inputs.shape} has no axis of features; expected (examples, ...)")
     if 0 in inputs.shape:
         raise DataError(f"{what}: shape {inputs.shape} is empty")
+
+
+def check_inputs(inputs: Array, what: str) -> None:
+    """Raise a DataError unless `check_shape` passes and all numbers are finite."""
+    check_shape(inputs, what)
     if inputs.dtype.kind == "f":
         start = 0
         for block in row_blocks(inputs):

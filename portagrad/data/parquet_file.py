@@ -48,6 +48,7 @@ class ParquetSource:
             sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self.dtype = np.result_type(*dtypes)
         self.features = len(self.columns)
+        self.shape: tuple[int, ...] = (self.features,)
         if sum(sizes) <= 0 or min(sizes) < 0:
             raise DataError(f"{path}: no rows")
         self.bounds = np.concatenate([[0], np.cumsum([size for size in sizes if size])])

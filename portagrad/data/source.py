@@ -11,6 +11,7 @@ import numpy as np
 from portagrad import random
 from portagrad.data.dataset import Array
 from portagrad.data.order import BlockOrder, Shard, slices
+from portagrad.data.rows import rows_of_map
 from portagrad.errors import DataError
 
 BLOCK_BYTES = 1 << 20
@@ -26,7 +27,10 @@ class Source(Protocol):
     ----------
     what : str
         For messages.
+    shape : tuple of int
+        Of an example, as it is outside of the blocks, which are flat.
     features : int
+        Numbers per example.
     dtype : dtype
         Of the inputs.
     bounds : array of int64, shape (blocks + 1,)
@@ -34,6 +38,7 @@ class Source(Protocol):
     """
 
     what: str
+    shape: tuple[int, ...]
     features: int
     dtype: np.dtype[np.generic]
     bounds: Array
@@ -60,19 +65,23 @@ class ArraySource:
     Parameters
     ----------
     inputs : array, shape (examples, ...)
+        A memory map, as of ``numpy.load(path, mmap_mode="r")``, is read from its file block by block, so that
+        it does not fill the memory.
     targets : array, shape (examples, ...)
     what : str
     """
 
     def __init__(self, inputs: Array, targets: Array, what: str = "inputs") -> None:
-        self.what, self._targets = what, targets
-        self._inputs = inputs.reshape(len(inputs), -1)
-        self.features, self.dtype = self._inputs.shape[1], inputs.dtype
-        self.bounds = even_bounds(len(inputs), self._inputs[:1].nbytes)
+        self.what, self._inputs, self._targets = what, inputs, targets
+        self._rows = rows_of_map(inputs)
+        self.shape = tuple(inputs.shape[1:])
+        self.features, self.dtype = math.prod(self.shape), inputs.dtype.newbyteorder("=")
+        self.bounds = even_bounds(len(inputs), self.features * self.dtype.itemsize)
 
     def block(self, number: int) -> tuple[Array, Array]:
-        part = slice(*self.bounds[number : number + 2].tolist())
-        return self._inputs[part], self._targets[part]
+        start, stop = self.bounds[number : number + 2].tolist()
+        inputs = self._inputs[start:stop] if self._rows is None else self._rows.read(start, stop)
+        return inputs.reshape(stop - start, -1), self._targets[start:stop]
 
     def place(self, row: int, column: int) -> str:
         return f"{self.what}, row {row}, column {column}"
@@ -105,7 +114,8 @@ class Part:
     """
 
     def __init__(self, source: Source, key: random.Key, low: float, high: float) -> None:
-        self.what, self.features, self.dtype = source.what, source.features, source.dtype
+        self.what, self.dtype = source.what, source.dtype
+        self.shape, self.features = source.shape, source.features
         self.source, self._key = source, key
         # Every block rounds at another place, spread evenly by the golden ratio, so that small shares of
         # small blocks add up to the fraction; at the same place for all parts, so that these fit together.

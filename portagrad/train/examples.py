@@ -24,7 +24,7 @@ ROWS = 4096
 
 
 class Examples(Protocol):
-    """Inputs, shape (examples, ...), standardised and in the training dtype, and targets.
+    """Inputs, shape (examples, ...), standardised and in the training dtype, or int32; and targets.
 
     Targets are classes, int32 of shape (examples,), or of a regression standardised numbers in the training
     dtype, shape (examples, outputs).
@@ -88,8 +88,11 @@ class Streamed:
     source : Source
     encode : callable
         From targets as the file has them to those of the examples.
-    standardization : Standardization
+    standardization : Standardization or None
+        None of integers.
     dtype : str
+    shape : tuple of int
+        Of an example.
     window_bytes : int
         Of the blocks that are shuffled together.
     sum : str
@@ -98,17 +101,14 @@ class Streamed:
 
     source: Source
     encode: Callable[[Array], Array]
-    standardization: Standardization
+    standardization: Standardization | None
     dtype: str
+    shape: tuple[int, ...]
     window_bytes: int
     sum: str
 
     def __len__(self) -> int:
         return int(self.source.bounds[-1])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.source.features,)
 
     @functools.cached_property
     def targets(self) -> Array:
@@ -130,13 +130,36 @@ class Streamed:
         return f"{len(self)} {self.sum}"
 
     def _ready(self, inputs: Array, targets: Array) -> Batch:
-        return scaled(self.standardization, inputs, self.dtype, self.source.what), self.encode(targets)
+        ready = as_inputs(self.standardization, inputs, self.dtype, self.source.what)
+        return ready.reshape(len(ready), *self.shape), self.encode(targets)
 
 
 def pieces(low: int, high: int) -> Iterator[slice]:
     """Rows from and to, `ROWS` at a time."""
     for start in range(low, high, ROWS):
         yield slice(start, min(start + ROWS, high))
+
+
+def as_inputs(
+    standardization: Standardization | None, values: Array, dtype: str, what: str, *, first: int = 0
+) -> Array:
+    """Inputs as a model takes them, shape (examples, features): `scaled`, or where nothing scales, int32.
+
+    Raises
+    ------
+    DataError
+        If they are no integers, or beyond 32 bits, which is what every library has.
+    """
+    if standardization is not None:
+        return scaled(standardization, values, dtype, what, first=first)
+    if values.dtype.kind not in "iu":
+        raise DataError(f"{what}: {values.dtype}, where the model takes integers, as they are")
+    flat = values.reshape(len(values), -1)
+    whole: Array = flat.astype(np.int32)
+    if flat.dtype.itemsize > 2 and (whole != flat).any():
+        row, column = np.argwhere(whole != flat)[0].tolist()
+        raise DataError(f"{what}: row {first + row}, column {column} is {flat[row, column]}, beyond 32 bits")
+    return whole
 
 
 def scaled(

@@ -92,8 +92,10 @@ def train_in(folder: Path, run: Run, progress: Progress | None) -> Result:
         write_environment(folder, run.where, run.facts)
         loop = run.config.train
         if run.own is not None and loop.figures:
-            batch = np.zeros((loop.batch_size, *run.prepared.shape), loop.inputs_dtype)
-            write_drawings(folder, run.at.model, run.task, transfer(batch, run.where))
+            data, dtype = run.prepared, loop.inputs_dtype
+            taken = dtype if data.standardization is not None else "int32"
+            batch = transfer(np.zeros((loop.batch_size, *data.shape), taken), run.where)
+            write_drawings(folder, run.at.model, run.task, batch, dtype)
     settings = dict(settings_of(run.config))
     # The loop looks for NaNs itself, and says more than NumPy's warnings.
     with (
