@@ -232,6 +232,23 @@ def test_moments_merged_block_by_block_are_those_of_the_whole():
     np.testing.assert_allclose(fitted.undo(fitted(x)), x, rtol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "float64", "int32"])
+@pytest.mark.parametrize("mean", [0.0, 100.0, 1e6, 1e34])
+def test_standardised_inputs_are_those_of_float64_to_the_last_bits_of_their_dtype(dtype, mean):
+    """A mean far above the deviation, and one beyond what is computed in float32 alone."""
+    rng = np.random.default_rng(0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        x = np.clip(rng.normal(mean, 0.5 + mean / 50, (300, 7)), 0, np.iinfo(np.uint8).max)
+        x = (rng.normal(mean, 0.5 + mean / 1e5, (300, 7)) if dtype.startswith("float") else x).astype(dtype)
+    fitted = Standardization.fit(x)
+    exact = (x.astype(np.float64) - fitted.mean) / fitted.scale
+    rows = rng.permutation(300)[:50]
+    for ready, expected in ((fitted(x, "float32"), exact), (fitted(x, "float32", rows), exact[rows])):
+        assert ready.dtype == np.float32
+        np.testing.assert_allclose(ready, expected, rtol=5e-7, atol=1e-9)
+    np.testing.assert_array_equal(fitted(x, "float64", rows), exact[rows])
+
+
 def test_balanced_class_weights_are_scikit_learns():
     compute = pytest.importorskip("sklearn.utils.class_weight", reason="compares with scikit-learn")
     labels = np.repeat([0, 1, 2], [7, 2, 1])

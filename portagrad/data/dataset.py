@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,7 +16,24 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Rows:
+    """What data sets have in common: rows of inputs, of which a data set of the same kind can be made."""
+
+    inputs: Array
+
+    @property
+    def features(self) -> int:
+        """Numbers per example."""
+        return math.prod(self.inputs.shape[1:])
+
+    def take(self, rows: Array) -> Self:
+        """The examples at these row numbers, in that order."""
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: x[rows] for name, x in every.items() if isinstance(x, np.ndarray)})
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(Rows):
     """Examples with a class each.
 
     Parameters
@@ -65,15 +82,6 @@ class Dataset:
     def targets(self) -> Array:
         """The labels, by the name that they have in any data set."""
         return self.labels
-
-    @property
-    def features(self) -> int:
-        """Numbers per example."""
-        return int(np.prod(self.inputs.shape[1:]))
-
-    def take(self, rows: Array) -> Dataset:
-        """The examples at these row numbers, in that order."""
-        return Dataset(self.inputs[rows], self.labels[rows], self.names)
 
 
 def check_shape(inputs: Array, what: str) -> None:

@@ -143,6 +143,12 @@ class NpySource:
         start, stop = self.bounds[number : number + 2].tolist()
         return self._inputs.read(start, stop).reshape(stop - start, -1), self._targets.read(start, stop)
 
+    def fill(self, number: int, place: Array) -> Array:
+        """As `block`, with the inputs written into an array."""
+        start, stop = self.bounds[number : number + 2].tolist()
+        self._inputs.fill(start, stop, place)
+        return self._targets.read(start, stop)
+
     def place(self, row: int, column: int) -> str:
         return f"{self.what}: row {row}, column {column}"
 

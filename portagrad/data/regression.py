@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from portagrad.data.dataset import Array, check_inputs
+from portagrad.data.dataset import Array, Rows, check_inputs
 from portagrad.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class RegressionDataset:
+class RegressionDataset(Rows):
     """Examples with one number or more each.
 
     Parameters
@@ -57,15 +57,6 @@ class RegressionDataset:
     def outputs(self) -> int:
         """Numbers to predict per example."""
         return len(self.names)
-
-    @property
-    def features(self) -> int:
-        """Numbers per example."""
-        return int(np.prod(self.inputs.shape[1:]))
-
-    def take(self, rows: Array) -> RegressionDataset:
-        """The examples at these row numbers, in that order."""
-        return RegressionDataset(self.inputs[rows], self.targets[rows], self.names)
 
 
 def columns_of(targets: Array, what: str) -> Array:

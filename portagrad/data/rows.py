@@ -40,13 +40,23 @@ class FileRows:
     def read(self, start: int, stop: int) -> Array:
         """Rows from `start` to before `stop`, in native byte order."""
         rows = np.empty((stop - start, *self.shape[1:]), self._dtype)
+        self._read(start, rows)
+        return rows.astype(self._dtype.newbyteorder("="), copy=False)
+
+    def fill(self, start: int, stop: int, place: Array) -> None:
+        """The same into an array in C order, of as many numbers in native byte order."""
+        if self._dtype.isnative:
+            self._read(start, place)
+        else:
+            place[:] = self.read(start, stop).reshape(place.shape)
+
+    def _read(self, start: int, place: Array) -> None:
         with open_data(self.path) as file:
             file.seek(self._start + start * self.row_bytes)
-            got = file.readinto(rows.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
-        if got < rows.nbytes:
+            got = file.readinto(place.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
+        if got < place.nbytes:
             row = start + got // self.row_bytes
             raise DataError(f"{self.path}: cut short since it was opened; it ends before row {row}")
-        return rows.astype(self._dtype.newbyteorder("="), copy=False)
 
 
 def rows_of_map(array: Array) -> FileRows | None:
