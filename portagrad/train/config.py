@@ -50,11 +50,10 @@ class DataConfig:
     test_fraction, validation_fraction : float
         What is held out otherwise, at random by the seed.
     standardize : str
-        ``"features"``, ``"whole"`` or ``"none"``: over what the inputs' mean and scale are taken. With
-        ``"none"`` the integers that `train.fit` is given stay integers.
+        ``"features"``, ``"whole"`` or ``"none"``: over what the inputs' mean and scale are taken.
     stream : bool, optional
-        Whether an NPY or Parquet file, or a memory map that `train.fit` is given, is read block by block
-        whenever it is needed; by default where its inputs take more than 256 MB.
+        Whether an NPY or Parquet file is read block by block whenever it is needed; by default where its
+        inputs take more than 256 MB.
     window_mb : int
         Memory for the blocks of a stream whose rows are shuffled together.
     """

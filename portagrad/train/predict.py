@@ -69,11 +69,13 @@ def predict_rows(
     if probabilities and not names:
         raise DataError("--probabilities: the model is a regression, which has none")
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", *columns, *(names if probabilities else ())])
+    header = ["row", *columns, *(names if probabilities else ())]
     met: _Hits | _Errors = _Hits() if names else _Errors()
     row = 0
     for block, answers in _blocks(source, told, labels, inputs):
         found = trained.predict(block)
+        if not row:  # and not before something is found to be wrong
+            writer.writerow(header)
         texts = [[names[k]] for k in found.values] if names else found.values.tolist()
         shares = None if found.probabilities is None or not probabilities else found.probabilities.tolist()
         for i, text in enumerate(texts):
