@@ -14,8 +14,10 @@ import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
-from portagrad import cli
-from portagrad.train import load_config, load_model
+from portagrad import cli, random
+from portagrad.errors import DataError
+from portagrad.train import DataConfig, load_config, load_model
+from portagrad.train.prepare import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-c", "from portagrad.cli import main; main()"]
@@ -134,6 +136,32 @@ def test_wrong_names_are_one_line_with_the_nearest(trained):
         assert code == 2 and message in err and err.count("\n") == 1
     code, _, err = run("predict", trained / "small.npz", trained / "images.npy")
     assert code == 2 and "not a whole safetensors file" in err
+
+
+def test_columns_are_found_by_the_names_that_the_model_was_trained_on(fitted, tmp_path):
+    lines = [line.split(",") for line in (fitted / "table.csv").read_text().splitlines()]
+    swapped = "\n".join(",".join(row[i] for i in (4, 2, 0, 3, 1)) for row in lines)
+    by_name = ["--labels", "rent", "--labels", "warmth"]
+    expected = run("predict", fitted / "run", fitted / "table.csv", *by_name)
+    assert run("predict", fitted / "run", "-", *by_name, input=swapped) == expected
+    code, out, err = run("predict", fitted / "run", "-", *by_name, input=swapped.replace(",b,", ",bb,", 1))
+    assert (code, out) == (
+        2,
+        "",
+    ) and "no column 'b', which the model was trained on; the nearest" in err
+    # Names of a file of the test's own are compared too, and its columns put in order.
+    (tmp_path / "x.csv").write_text("a,b,kind\n" + "".join(f"{i},{-i},{i % 2}\n" for i in range(20)))
+    (tmp_path / "t.csv").write_text("b,kind,a\n-1,1,1\n-2,0,2\n")
+    config = DataConfig(
+        path=tmp_path / "x.csv", labels="kind", test_path=tmp_path / "t.csv", standardize="none"
+    )
+    test = prepare(config, random.key(0)).test
+    assert test.inputs.tolist() == [[1, -1], [2, -2]] and test.targets.tolist() == [1, 0]
+    (tmp_path / "t.csv").write_text("c,kind,a\n-1,1,1\n-2,0,2\n")
+    with pytest.raises(
+        DataError, match=r"t\.csv: the column 'b' is not in both, the training and the test file"
+    ):
+        prepare(config, random.key(0))
 
 
 def test_export_agrees_with_onnxruntime(trained, tmp_path):

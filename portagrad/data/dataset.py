@@ -44,6 +44,8 @@ class Dataset(Rows):
         Class of each example, from 0 to ``len(names) - 1``.
     names : tuple of str
         A name per class.
+    columns : tuple of str
+        A name per input, where they are known.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class Dataset(Rows):
     inputs: Array
     labels: Array
     names: tuple[str, ...]
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_inputs(self.inputs, "inputs")

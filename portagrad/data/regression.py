@@ -23,6 +23,8 @@ class RegressionDataset(Rows):
         All finite.
     names : tuple of str
         A name per output.
+    columns : tuple of str
+        A name per input, where they are known.
 
     Raises
     ------
@@ -39,6 +41,7 @@ class RegressionDataset(Rows):
     inputs: Array
     targets: Array
     names: tuple[str, ...]
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_inputs(self.inputs, "inputs")

@@ -190,7 +190,7 @@ def _csv_blocks(
     """Rows of a CSV file, some thousand at a time; the first line may name the columns."""
     if labels and len(labels) != wanted:
         raise DataError(f"{what}: {len(labels)} columns of answers; the model has {wanted} outputs")
-    features, columns = math.prod(told.shape), list[int]()
+    features, columns, order = math.prod(told.shape), list[int](), list[int]()
 
     def text(names: list[str] | None, width: int) -> int | None:
         columns.extend(_column(what, label, names, width) for label in labels)
@@ -199,14 +199,26 @@ def _csv_blocks(
                 f"{what}: {width - len(columns)} numbers a row, but the model takes {features}; "
                 "name the columns of answers with --labels"
             )
+        if names and (trained_on := getattr(told, "features", ())):
+            given = [name for column, name in enumerate(names) if column not in columns]
+            order.extend(_place(what, name, given) for name in trained_on)
         return columns[0] if columns and told.task == "classification" else None
 
     for table in tables(file, what, text=text, rows=ROWS):
+        inputs = table.numbers(columns)
+        answers: Any = None
         if table.column is not None:
-            yield table.numbers(), table.labels
-        else:
-            numbers = table.numbers(columns)
-            yield np.delete(numbers, columns, axis=1), numbers[:, columns] if columns else None
+            answers = table.labels
+        elif columns:
+            inputs, answers = np.delete(inputs, columns, axis=1), inputs[:, columns]
+        yield inputs[:, order] if order else inputs, answers
+
+
+def _place(what: str, name: str, given: list[str]) -> int:
+    """Where an input stands that the model was trained on, whatever the order of the columns."""
+    if name not in given:
+        raise DataError(f"{what}: no column {shown(name)}, which the model was trained on{hint(name, given)}")
+    return given.index(name)
 
 
 def _column(what: str, label: str, names: list[str] | None, width: int) -> int:

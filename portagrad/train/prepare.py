@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import zlib
@@ -24,6 +25,7 @@ from portagrad.data import (
     read_regression,
     split,
 )
+from portagrad.data.files import shown
 from portagrad.errors import DataError
 from portagrad.train.config import Columns, DataConfig
 from portagrad.train.examples import Array, Examples, InMemory, Streamed, as_inputs
@@ -51,6 +53,8 @@ class Prepared:
     class_weights : array of float64, shape (classes,), or None
     extremes : array, shape (2, ...), or None
         Of integers as they are, two examples of which one has the smallest and one the largest.
+    columns : tuple of str
+        A name per input, where they are known.
     given_integers : bool
         Whether the inputs were integers, standardised or not.
     """
@@ -63,6 +67,7 @@ class Prepared:
     targets: Standardization | None = None
     class_weights: Array | None = None
     extremes: Array | None = None
+    columns: tuple[str, ...] = ()
     given_integers: bool = False
 
     @property
@@ -172,6 +177,7 @@ def divided(
         learned.scaling,
         learned.class_weights,
         extremes.rows,
+        whole.columns,
         whole.inputs.dtype.kind in "iu",
     )
 
@@ -233,6 +239,10 @@ def _test_set(config: DataConfig, whole: Data) -> Data | None:
         raise DataError(
             f"{path}: {test.features} features per example, but {config.path} has {whole.features}"
         )
+    _check_columns(path, test.columns, whole.columns)
+    if test.columns and whole.columns:
+        order = [test.columns.index(name) for name in whole.columns]
+        test = dataclasses.replace(test, inputs=test.inputs[:, order], columns=whole.columns)
     if len(test.names) != len(whole.names):  # of a regression; classes are the same by now
         raise DataError(
             f"{path}: {len(test.names)} targets per example, but {config.path} has {len(whole.names)}"
@@ -272,6 +282,9 @@ def _streamed(config: DataConfig, source: Source, key: random.Key, dtype: str) -
                 f"{config.test_path}: {test.features} features per example, but {config.path} has "
                 f"{source.features}"
             )
+        _check_columns(config.test_path, _names_of(test), _names_of(source))
+        if _names_of(test) != _names_of(source):
+            raise DataError(f"{config.test_path}: has its columns in another order than {config.path}")
     return streamed(config, source, key, dtype, test=test)
 
 
@@ -328,8 +341,20 @@ def streamed(
         learned.scaling,
         learned.class_weights,
         rows.reshape(2, *shape) if rows is not None else None,
+        _names_of(source),
         source.dtype.kind in "iu",
     )
+
+
+def _names_of(source: Source) -> tuple[str, ...]:
+    return tuple(getattr(source, "columns", ()))
+
+
+def _check_columns(path: object, found: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    """Raise a DataError where files name their inputs, and not alike."""
+    if found and expected and set(found) != set(expected):
+        lost = next(name for name in (*expected, *found) if (name in found) != (name in expected))
+        raise DataError(f"{path}: the column {shown(lost)} is not in both, the training and the test file")
 
 
 def _summed(source: Source, regression: bool, sums: list[int]) -> Iterator[tuple[Array, Array]]:

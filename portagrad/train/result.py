@@ -95,6 +95,7 @@ def trained_model(
         activation=config.model.activation,
         dropout=config.model.dropout,
         dtype=config.train.inputs_dtype,
+        features=data.columns,
         **task.facts,
     )
     return TrainedModel(described, model, data.standardization, data.targets)
