@@ -175,7 +175,8 @@ class Bag(nn.Module):
         return cls(table, nn.Linear.init(second, 6, 2, **where))
 
     def __call__(self, x: Any) -> Any:
-        return self.out(pg.mean(pg.take(self.table, x, axis=0), axis=1))
+        words = pg.take(self.table, pg.reshape(x, (-1,)), axis=0)
+        return self.out(pg.mean(pg.reshape(words, (*x.shape, -1)), axis=1))
 
 
 def sentences() -> tuple[Array, Array]:

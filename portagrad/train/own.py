@@ -139,6 +139,8 @@ def _try(run: Run, f: Callable[[Any, Any], Any], model: Any, inputs: Array, how:
     what = f"fit: {run.own}, {how} {examples}, an array of the shape {tuple(x.shape)}"
     try:
         y = f(model, x)
+        if is_array(y):
+            on_host(y)  # a lazy library finds faults no earlier
     except Exception as error:
         way = ""
         if not KIND[x.dtype]:
