@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import re
 from typing import Any
 
 import numpy
 
-from portagrad_numpy.fusion import EXPRESSIONS, REDUCTIONS, Nest, reduced
+from portagrad.compile.grouping import reduced
+from portagrad.compile.views import collapsed
+from portagrad_numpy.fusion import EXPRESSIONS, REDUCTIONS, Nest
 from portagrad_numpy.kept import compiled
 
 AVAILABLE = importlib.util.find_spec("numba") is not None
@@ -33,6 +36,7 @@ class Writer:
         self.memory = memory
         self.kept = kept
         self.lines: list[str] = []
+        self.nests: list[list[str]] = []
         self.env: dict[str, Any] = {"math": math, "numpy": numpy}
         self.constants: dict[Any, str] = {}
         self.associative = False
@@ -75,35 +79,14 @@ class Writer:
                 stores[out] = self.operand(out, nest.shape, reduced(eq) or frozenset(range(len(nest.shape))))
             elif self.kept(out, nest):
                 stores[out] = self.operand(out, nest.shape)
-        dims = _collapsed(nest.shape, [*loads.values(), *stores.values()])
+        every = [*loads.values(), *stores.values()]
+        dims, strides = collapsed(nest.shape, [o.strides for o in every])
+        for o, its in zip(every, strides, strict=True):
+            o.strides = tuple(its or [0])
+        dims = dims or [1]
+        self.lines = []
         _NestWriter(self, nest, loads, stores, dims).write()
-
-
-def _collapsed(shape: tuple[int, ...], operands: list[Operand]) -> list[int]:
-    """The axes that have to be loops of their own: neighbours that every operand steps through alike are one.
-
-    Returns the lengths; the operands' strides are brought to these axes.
-    """
-    lengths = list(shape)
-    strides = [list(o.strides) for o in operands]
-    for a in reversed(range(len(lengths))):
-        if lengths[a] == 1 and len(lengths) > 1:
-            del lengths[a]
-            for s in strides:
-                del s[a]
-    a = len(lengths) - 2
-    while a >= 0:
-        if all(s[a] == s[a + 1] * lengths[a + 1] for s in strides):
-            lengths[a] *= lengths[a + 1]
-            del lengths[a + 1]
-            for s in strides:
-                s[a] = s.pop(a + 1)
-        a -= 1
-    if not lengths:
-        lengths, strides = [1], [[0] for _ in strides]
-    for o, s in zip(operands, strides, strict=True):
-        o.strides = tuple(s)
-    return lengths
+        self.nests.append(self.lines)
 
 
 class _NestWriter:
@@ -244,9 +227,33 @@ def _compiled(source: str, constants: Any, types: tuple[tuple[str, int], ...], a
 
     given = [numba.types.Array(numba.from_dtype(numpy.dtype(t)), ndim, "C") for t, ndim in types]
     flags = {"reassoc"} if associative else False
-    options = {"error_model": "numpy", "nogil": True, "fastmath": flags}
-    modules = {"math": math, "numpy": numpy}
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": flags}
+    modules = {"math": math, "numpy": numpy, "inner": numba.njit(**options)}
     return compiled(source, "step", dict(constants), modules, numba.void(*given), **options)
+
+
+_MEMORY = re.compile(r"\bm\d+\b")
+
+
+def _divided(nests: list[list[str]]) -> tuple[list[str], list[str]]:
+    """Nests that differ in their memories alone, such as an optimizer's leaves, as calls of one function.
+
+    LLVM compiles it once. Returns the lines of these functions, and of the step.
+    """
+    texts = ["\n".join(nest) for nest in nests]
+    names = [dict.fromkeys(_MEMORY.findall(text)) for text in texts]
+    alike: dict[str, list[int]] = {}
+    for i, text in enumerate(texts):
+        place = {m: f"p{k}" for k, m in enumerate(names[i])}
+        alike.setdefault(_MEMORY.sub(lambda m, place=place: place[m[0]], text), []).append(i)  # type: ignore[misc]
+    functions: list[str] = []
+    for k, (text, its) in enumerate(alike.items()):
+        if len(its) > 1:
+            given = ", ".join(f"p{n}" for n in range(len(names[its[0]])))
+            functions += ["@inner", f"def nest{k}({given}):", text]
+            for i in its:
+                texts[i] = f"    nest{k}({', '.join(names[i])})"
+    return functions, texts
 
 
 def function(writer: Writer, memories: dict[str, Any]) -> Any:
@@ -254,7 +261,8 @@ def function(writer: Writer, memories: dict[str, Any]) -> Any:
     names = list(memories)
     flat = [f"    {m} = {m}_.reshape({m}_.size)" for m in names if memories[m].ndim != 1]
     given = [m + "_" * (memories[m].ndim != 1) for m in names]
-    source = "\n".join([f"def step({', '.join(given)}):", *flat, *writer.lines])
+    functions, lines = _divided(writer.nests or [writer.lines])
+    source = "\n".join([*functions, f"def step({', '.join(given)}):", *flat, *lines])
     constants = tuple((k, v) for k, v in writer.env.items() if k not in ("math", "numpy"))
     types = tuple((m.dtype.str, m.ndim) for m in memories.values())
     made = _compiled(source, constants, types, writer.associative)
