@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -129,7 +131,7 @@ def test_wrong_names_are_one_line_with_the_nearest(trained):
     for args, message in (
         (["named.csv", "--labels", "digits"], "the nearest is 'digit'"),
         (["small.npz", "--labels", "label"], "the nearest is 'labels'"),
-        (["images.npy", "--labels", "x"], "only CSV and NPZ files hold labels"),
+        (["images.npy", "--labels", "x"], "only CSV, NPZ and Parquet files hold labels"),
         (["none.csv"], "none.csv"),
     ):
         code, _, err = run("predict", trained / "run", trained / args[0], *args[1:])
@@ -149,6 +151,18 @@ def test_columns_are_found_by_the_names_that_the_model_was_trained_on(fitted, tm
         2,
         "",
     ) and "no column 'b', which the model was trained on; the nearest" in err
+    columns = dict(zip(lines[0], zip(*(map(float, row) for row in lines[1:]), strict=True), strict=True))
+    order = ["warmth", "c", "b", "a", "rent"]
+    pq.write_table(
+        pa.table({name: columns[name] for name in order}), tmp_path / "t.parquet", row_group_size=40
+    )
+    assert run("predict", fitted / "run", tmp_path / "t.parquet", *by_name) == expected
+    pq.write_table(pa.table({name: columns[name] for name in "abc"}), tmp_path / "t.parquet")
+    code, out, err = run("predict", fitted / "run", tmp_path / "t.parquet")
+    assert (code, err) == (0, "") and out == expected[1]
+    pq.write_table(pa.table({name: columns[name] for name in "ab"}), tmp_path / "t.parquet")
+    code, out, err = run("predict", fitted / "run", tmp_path / "t.parquet")
+    assert (code, out) == (2, "") and "t.parquet: column 'c': no such column" in err
     # Names of a file of the test's own are compared too, and its columns put in order.
     (tmp_path / "x.csv").write_text("a,b,kind\n" + "".join(f"{i},{-i},{i % 2}\n" for i in range(20)))
     (tmp_path / "t.csv").write_text("b,kind,a\n-1,1,1\n-2,0,2\n")

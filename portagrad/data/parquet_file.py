@@ -35,7 +35,7 @@ class ParquetSource:
     ----------
     path : str or Path
     targets : sequence of str
-        Columns of the targets; one alone gives targets of shape (rows,), more give (rows, columns).
+        Columns of the targets; one alone gives targets of shape (rows,), more or none give (rows, columns).
     inputs : sequence of str, optional
         Columns of the inputs, numbers or booleans; by default all others.
 
@@ -56,8 +56,8 @@ class ParquetSource:
                 if names.count(name) != 1:
                     fault = "no such column" if name not in names else "two columns of that name"
                     raise DataError(f"{path}: column {shown(name)}: {fault}{hint(name, names)}")
-            if not self.columns or not self.targets:
-                raise DataError(f"{path}: needs columns for the inputs and for the targets")
+            if not self.columns:
+                raise DataError(f"{path}: has no column for the inputs beside {', '.join(self.targets)}")
             dtypes = [self._dtype(name, schema.field(name).type) for name in self.columns]
             sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self.dtype = np.result_type(*dtypes)
@@ -151,6 +151,8 @@ class ParquetSource:
         for position, name in enumerate(self.columns):
             inputs[:, position] = columns[name]
         targets = [columns[name] for name in self.targets]
+        if not targets:
+            return inputs, np.empty((len(inputs), 0))
         return inputs, targets[0] if len(targets) == 1 else np.stack(targets, axis=1)
 
     def _column(self, table: Any, name: str, start: int) -> Array:
