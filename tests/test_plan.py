@@ -30,6 +30,8 @@ def numba(request: Any, monkeypatch: Any) -> bool:
 def two_threads(monkeypatch: Any) -> None:
     monkeypatch.setattr(threads, "count", lambda: 2)
     monkeypatch.setattr(blocks, "WORK", 1 << 14)
+    team = threads.Team(2)
+    monkeypatch.setattr(threads, "team", lambda: team)
 
 
 def only(compiled: Any) -> Any:
@@ -172,10 +174,14 @@ def test_workers_share_the_pieces_and_an_error_waits_for_all(two_threads: None) 
 
 
 def test_a_thread_that_comes_late_is_not_waited_for(two_threads: None) -> None:
-    busy = threading.Event()
-    threads._pool.cache_clear()
-    pool = threads._pool()
-    blocker = pool.submit(busy.wait, 10)
+    begun, busy = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        busy.wait(10)
+
+    blocker = threads.team().call(block)
+    assert begun.wait(10)
     done: list[int] = []
     threads.each([lambda lo, hi: done.append(lo), lambda lo, hi: done.append(-1)], [(0, 1), (1, 2)])
     assert done == [0, 1] and not blocker.done()

@@ -54,9 +54,9 @@ class Placement:
         self.static: dict[Any, Any] = {}  # root -> its array, where it is always the same
         self.blocks: dict[Any, Any] = {}
         self.lines: list[str] = []
+        self.fresh: dict[str, str] = {}  # results that are new in each call, and what makes them
         self.sources: list[str] = []
         self.blocked: list[Any] = []
-        self.large = 0  # products that MKL takes
         self.written_from: int | None = None
         self.strict: set[int] = set()  # inputs that must be in C order and writeable
         for k, v in enumerate(graph.inputs):
@@ -176,10 +176,10 @@ class Placement:
             if self.written_from is None:
                 self.written_from = len(self.lines)
         elif out in self.escaping and out not in self.target:
-            name = f"y{len(self.lines)}"
+            name = f"y{len(self.fresh)}"
             self.bound(f"{name}_shape", tuple(out.shape))
             self.bound(f"{name}_dtype", out.dtype)
-            self.line(f"{name} = empty({name}_shape, {name}_dtype)")
+            self.fresh[name] = f"{name} = empty({name}_shape, {name}_dtype)"
             self.names[out] = name
         elif reuse is not None:
             self.blocks[out] = self.blocks.pop(reuse)
