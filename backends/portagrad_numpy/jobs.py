@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy
@@ -9,12 +10,12 @@ import numpy
 from portagrad_numpy import blocks, fusion, loops, mkl, threads
 from portagrad_numpy.placement import Placement
 
-WORTH = 2_000
-"""For how many nanoseconds of work it pays that another thread takes a piece."""
+WORTH = 5_000
+"""For how many nanoseconds of work it pays that another thread takes a piece: what it writes lies in its cache."""
 ASIDE = 500_000
 """The same where OpenBLAS multiplies, whose threads look for work for a tenth of a second."""
-WAKING = 50_000
-"""For how many nanoseconds of work it pays to wake a thread."""
+WAKING = 200_000
+"""For how many nanoseconds of work it pays to wake a thread, which may take a quarter of that."""
 PIECES = 4
 """How many pieces of a long loop there are for each thread, so that one that comes late does less."""
 LOOP, MULTIPLY = 32, 64
@@ -39,7 +40,8 @@ class Run:
 
         self.jobs = jobs
         self.rows = numpy.asarray([(j.function, j.args.ctypes.data, j.pieces) for j in jobs], numpy.int64)
-        self.wake = sum(j.cost for j in jobs if j.pieces > 1) >= WAKING
+        shared = sum(j.cost for j in jobs if j.pieces > 1)
+        self.wake = shared > 0 and (True if shared >= WAKING else None)
         self.perform = native.perform
 
     def __call__(self) -> None:
@@ -113,7 +115,7 @@ class Jobs(Placement):
 
     def generated(self, nests: list[fusion.Nest], kept: Any) -> None:
         """Loops, each compiled as a job."""
-        for nest in nests:
+        for nest in (part for nest in nests for part in _apart(nest)):
             places: dict[
                 int, str
             ] = {}  # names in the source, by the order of use: equal loops are written alike
@@ -135,7 +137,7 @@ class Jobs(Placement):
             cost = blocks.work(nest) / LOOP
             count = threads.team().count
             step = writer.count
-            pieces = min(PIECES * count, int(cost / self.worth))
+            pieces = min(count if nest.sums else PIECES * count, int(cost / self.worth))
             if count > 1 and pieces > 1:
                 step = -(-writer.count // (pieces * mkl.GRAIN)) * mkl.GRAIN
             self.divided += step < writer.count
@@ -161,6 +163,28 @@ class Jobs(Placement):
 
 def _multiplies(graph: Any) -> bool:
     return any(eq.op.name == "matmul" for eq in graph.equations)
+
+
+def _apart(nest: fusion.Nest) -> list[fusion.Nest]:
+    """Parts of a nest that share no arrays: each can be cut as suits it, and is more often like another."""
+    parts: list[tuple[set[Any], list[Any]]] = []
+    for eq in nest.eqs:
+        arrays = {v for v in (*eq.variables(), *eq.outs) if math.prod(v.shape) > 1 or v in nest.made}
+        eqs = [eq]
+        for part in [part for part in parts if not arrays.isdisjoint(part[0])]:
+            parts.remove(part)
+            arrays |= part[0]
+            eqs = [*part[1], *eqs]
+        parts.append((arrays, eqs))
+    if len(parts) < 2 or math.prod(nest.shape) == 1:  # of which one may be written over
+        return [nest]
+    made = []
+    for _, eqs in parts:
+        part = fusion.Nest(nest.shape)
+        for eq in sorted(eqs, key=nest.eqs.index):
+            part.add(eq, True)
+        made.append(part)
+    return made
 
 
 def _where(x: Any) -> int:

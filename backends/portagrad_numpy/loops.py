@@ -125,14 +125,14 @@ class _NestWriter:
         self.cut = self.axis()
 
     def axis(self) -> int | None:
-        """The longest axis along which it can be cut: the first or the last; None if there is none."""
+        """The axis along which it can be cut: the first, or the last if that is longer; None if there is none."""
         sums = [self.stores[v].strides for v in self.nest.sums]
         fitting = []
         if all(s[0] for s in sums):
             fitting.append(0)
         if self.inner and all(s[-1] == 1 and not any(s[:-1]) for s in sums):
             fitting.append(self.inner)
-        return max(fitting, key=self.dims.__getitem__, default=None)
+        return max(fitting, key=lambda a: min(self.dims[a], _ENOUGH), default=None)
 
     def write(self) -> None:
         for k, v in enumerate((*self.loads, *self.nest.made)):
@@ -307,6 +307,8 @@ def job(writer: Writer, memories: dict[str, Any]) -> Any:
     return _job(source, constants, writer.associative), source
 
 
+_ENOUGH = 128
+"""An axis of such length is long enough to be cut."""
 _MUCH = 1 << 48
 """The length of memory of which only the beginning is told."""
 

@@ -20,10 +20,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from portagrad_numpy.kept import keeps
-from portagrad_numpy.threads import CALLS, CLAIM, DONE, JOB, STEP, TABLE
+from portagrad_numpy.threads import BUSY, CALLS, CLAIM, DONE, JOB, STEP, TABLE
 
-SPINS = 4_000
+SPINS = 16_000
 """How often an idle thread looks before it goes to sleep: for some 200 microseconds."""
+PATIENCE = 100
+"""How many times as long while there will be work."""
 ROWS, COLUMNS = 111, 112
 """How CBLAS calls the two orders of a matrix."""
 _INT = ir.IntType(64)
@@ -222,14 +224,18 @@ def serve(words: Any, asleep: Any, calls: Any) -> Any:
     Whether it has; if not, the word `asleep` tells that this thread is to be woken.
     """
     idle = 0
-    while idle < SPINS:
+    while True:
+        while idle < SPINS or (load(words, BUSY) and idle < SPINS * PATIENCE):
+            if load(words, CALLS) != calls:
+                return True
+            idle = 0 if took(words) else idle + 1
+            pause()
+        store(words, asleep, 1)
         if load(words, CALLS) != calls:
             return True
-        idle = 0 if took(words) else idle + 1
-        pause()
-    store(words, asleep, 1)
-    took(words)  # what came in between
-    return load(words, CALLS) != calls
+        if not load(words, BUSY) or idle >= SPINS * PATIENCE:
+            return False
+        store(words, asleep, 0)  # work came in between
 
 
 @_compiled(types.void(_WORDS, types.boolean, types.int64, types.int64, types.int64))

@@ -12,15 +12,17 @@ import functools
 import importlib.util
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import numpy
 
-CLAIM, DONE, JOB, CALLS, HELPERS = 0, 8, 16, 24, 32
-"""Where in the shared words stand, a cache line each: what is to be claimed, how much is done, the job (its
-function and its arguments), how often Python has called for help, and from here on who sleeps.
+CLAIM, DONE, JOB, BUSY, CALLS, HELPERS = 0, 8, 16, 18, 24, 32
+"""Where in the shared words stand: what is to be claimed; how much is done; the job (its function and its
+arguments), and whether there will be others; how often Python has called for help; from here on, who sleeps.
+These are a cache line each.
 
 The claim holds the number of the job above bit 32, above bit 16 how many pieces it has, and below the next
 one: it is exchanged as a whole, so that nobody takes a piece of a job that is over.
@@ -28,6 +30,9 @@ one: it is exchanged as a whole, so that nobody takes a piece of a job that is o
 TABLE, COUNT, STEP, PLACES = 0, 1, 2, 3
 """Where in a job's arguments stand: the address of the table, how many rows or elements there are, how many
 make a piece, and from here on places in the table."""
+
+MOMENT = 2e-4
+"""For how many seconds a thread looks for work before it sleeps, about (`native.SPINS`)."""
 
 
 @functools.cache
@@ -70,6 +75,7 @@ class Team:
         self.bells = [(HELPERS + 8 * i, threading.Semaphore(0)) for i in range(self.count - 1)]
         self.calls: collections.deque[tuple[Future[None], Callable[[], None]]] = collections.deque()
         self.started = False
+        self.last = 0.0  # when there was last something to share
 
     def start(self) -> None:
         for asleep, bell in self.bells:
@@ -86,8 +92,10 @@ class Team:
                 self.words[asleep] = 0
                 bell.release()
 
-    def perform(self, work: Callable[..., None], *args: Any, wake: bool) -> None:
-        """What runs in machine code and shares its pieces; those who sleep are woken if it is worth it.
+    def perform(self, work: Callable[..., None], *args: Any, wake: bool | None) -> None:
+        """What runs in machine code and shares its pieces, after waking those who sleep.
+
+        With None they are woken only if the last such work was a moment ago: they stay awake for the next.
 
         While the others help another thread of the caller's, or what a signal has interrupted, this thread
         does all of it.
@@ -96,10 +104,15 @@ class Team:
             work(self.words, True, *args)
             return
         try:
-            if wake:
-                self.wake()
+            if wake is not False:
+                now = time.perf_counter()
+                if wake or now - self.last < MOMENT:
+                    self.words[BUSY] = 1
+                    self.wake()
+                self.last = now
             work(self.words, False, *args)
         finally:
+            self.words[BUSY] = 0
             self.lock.release()
 
     def help(self, asleep: int, bell: threading.Semaphore) -> None:
