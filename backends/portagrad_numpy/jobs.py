@@ -11,7 +11,7 @@ from portagrad_numpy import blocks, fusion, loops, mkl, threads
 from portagrad_numpy.placement import Placement
 
 WORTH = 5_000
-"""For how many nanoseconds of work it pays that another thread takes a piece: what it writes lies in its cache."""
+"""For how many nanoseconds of work another thread is to have of its own: what it writes lies in its cache."""
 ASIDE = 500_000
 """The same where OpenBLAS multiplies, whose threads look for work for a tenth of a second."""
 WAKING = 200_000
@@ -115,7 +115,7 @@ class Jobs(Placement):
 
     def generated(self, nests: list[fusion.Nest], kept: Any) -> None:
         """Loops, each compiled as a job."""
-        for nest in (part for nest in nests for part in _apart(nest)):
+        for nest in [part for whole in nests for part in _apart(whole)]:
             places: dict[
                 int, str
             ] = {}  # names in the source, by the order of use: equal loops are written alike

@@ -125,7 +125,7 @@ class _NestWriter:
         self.cut = self.axis()
 
     def axis(self) -> int | None:
-        """The axis along which it can be cut: the first, or the last if that is longer; None if there is none."""
+        """The axis along which it can be cut: the first, or the last if that is longer; None without one."""
         sums = [self.stores[v].strides for v in self.nest.sums]
         fitting = []
         if all(s[0] for s in sums):
