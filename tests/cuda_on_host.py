@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 COMPILER = None if sys.platform == "win32" else shutil.which("g++") or shutil.which("clang++")
 NO_COMPILER = "there is no g++ or clang++ to run generated CUDA C++ on the host"
 PARTS = (
-    *("expressions", "indices", "layout", "grouping", "accesses", "writer", "memory", "blas", "kernel"),
+    *("expressions", "indices", "grouping", "accesses", "writer", "blas", "kernel"),
     *("planner", "capture", "plan"),
 )
 

@@ -203,7 +203,7 @@ def test_a_report_tells_what_became_of_the_function() -> None:
     compiled = pg.compile(lambda x, y: (pg.tanh(x @ y) * 1.0, pg.tanh(x @ y)))
     compiled(np.ones((3, 3)), np.ones((3, 3)))
     assert "5 ops, 3 after the passes" in compiled.report()
-    assert "buffers" in compiled.report()
+    assert "1 buffers, 128 bytes" in compiled.report()
     assert [eq.op.name for eq in compiled.graph(np.ones((3, 3)), np.ones((3, 3))).equations] == [
         "matmul",
         "tanh",

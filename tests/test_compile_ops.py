@@ -31,7 +31,7 @@ OPS = [op for op in TABLE.values() if not op.ragged and op.name not in ELSEWHERE
 
 def interpreted(source: str, constants: Any, types: Any, associative: bool) -> Any:
     """A generated loop as Python runs it: the same source, without the seconds that machine code takes."""
-    scope: dict[str, Any] = {"math": math, "numpy": np, **dict(constants)}
+    scope: dict[str, Any] = {"math": math, "numpy": np, "inner": lambda f: f, **dict(constants)}
     exec(source, scope)
     return scope["step"]
 

@@ -16,6 +16,8 @@ from cuda_on_host import adapter, planned
 from required import lacking
 
 import portagrad as pg
+from portagrad.compile.grouping import Group
+from portagrad.compile.views import Layouts
 from portagrad.op import TABLE
 
 KINDS = {
@@ -169,12 +171,12 @@ def reductions() -> tuple[Any, Any, list[Any]]:
 
 def test_what_does_not_fit_an_int_is_counted_in_long_long() -> None:
     """No array of that size is made: the shapes say it."""
-    grouping, graph = adapter().grouping, planned(lambda x: x + 1, np.ones((2, 2)))[0]
+    graph, _ = planned(lambda x: x + 1, np.ones((2, 2)))
     for n, counted in ((40000, "int"), (50000, "long long")):
         for v in (*graph.inputs, *graph.outputs):
             v.shape = (n, n)
-        group = grouping.Group("flat", (n, n), 0, graph.equations[0], 0)
-        writer = adapter().writer.GroupWriter(group, adapter().layout.Layouts(graph), id, {*graph.outputs})
+        group = Group("flat", (n, n), 0, graph.equations, graph)
+        writer = adapter().writer.GroupWriter(group, Layouts(graph), id, {*graph.outputs})
         assert f"for ({counted} r" in writer.function("f")
 
 

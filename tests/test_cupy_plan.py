@@ -319,20 +319,6 @@ def test_programs_over_many_shapes_compute_the_same(choices: Any) -> None:
             np.testing.assert_allclose(mine, its, rtol=1e-10, atol=1e-10)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3000), st.booleans()), max_size=40))
-def test_no_two_values_share_bytes_while_both_are_needed(asked: Any) -> None:
-    arena = adapter().memory.Arena()
-    live: list[tuple[int, int]] = []
-    for size, drop in asked:
-        if drop and live:
-            arena.give([live.pop(size % len(live))])
-            continue
-        begin, end = arena.take(size)
-        assert size <= end - begin and begin % 256 == 0 and end <= arena.size
-        assert all(end <= b or e <= begin for b, e in live)
-        live.append((begin, end))
-
-
 class ColumnMajor:
     """The functions of cuBLAS that a plan calls, by their documentation, on the host's memory."""
 

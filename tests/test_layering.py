@@ -58,7 +58,10 @@ OPTIONAL = (
 MAY = ("compile", "scipy", "data", "train", "onnx", "cli")
 MAY_IMPORT = {"mpi4py": ("distributed",)}
 """Which layers import optional packages, inside functions; and those that one layer alone knows."""
-ADAPTER_MAY = ("portagrad.backend", "portagrad.errors")
+ADAPTER_MAY = (
+    *("portagrad.backend", "portagrad.errors"),
+    *(f"portagrad.compile.{part}" for part in ("buffers", "grouping", "ordering", "views")),
+)
 ADAPTER_LATE = {"portagrad_numpy": {"numba", "scipy"}, "portagrad_dask": {"scipy"}}
 """Optional companions of a library, imported inside the functions that use them."""
 LATE_FILES = {"portagrad_numpy.native": {"numba", "llvmlite"}}

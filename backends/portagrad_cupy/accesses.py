@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from portagrad.compile.grouping import Group
+from portagrad.compile.views import Layouts, collapsed
 from portagrad_cupy.expressions import JOINS, ctype, reduction, starts
-from portagrad_cupy.grouping import Group
-from portagrad_cupy.indices import Operand, collapsed
-from portagrad_cupy.layout import Layouts
+from portagrad_cupy.indices import Operand
 
 
 class Accesses:

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import cupy
 import numpy
 
-from portagrad_cupy.indices import collapsed
-from portagrad_cupy.layout import Layouts
+from portagrad.compile.views import Layouts, collapsed
 
 _LETTERS = {"f4": "S", "f8": "D", "c8": "C", "c16": "Z"}
 _OPERATION = {False: 0, True: 1}  # CUBLAS_OP_N, CUBLAS_OP_T

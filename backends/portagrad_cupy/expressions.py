@@ -24,19 +24,6 @@ TYPES = {
 }
 """C++ types by NumPy's, kind and size in bytes. Float16 is left to CuPy."""
 
-_RENAMED = {
-    "abs": "absolute",
-    **{f"a{name}": f"arc{name}" for name in ("cos", "cosh", "sin", "sinh", "tan", "tan2", "tanh")},
-    "bitwise_invert": "invert",
-    "bitwise_left_shift": "left_shift",
-    "bitwise_right_shift": "right_shift",
-    "conj": "conjugate",
-    "divide": "true_divide",
-    "pow": "power",
-    "round": "rint",
-}
-"""NumPy's names of ufuncs, which say what the types of arguments and results are."""
-
 _ONE = (
     *("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "exp", "expm1", "log", "log10"),
     *("log1p", "log2", "sin", "sinh", "sqrt", "tan", "tanh"),
@@ -173,7 +160,7 @@ def _of_ufunc(eq: Any, name: str) -> Expression | None:
     """By NumPy's own rules of promotion, Python numbers being weak."""
     if any(a is None or (isinstance(a, complex) and not _is_array(a)) for a in eq.args):
         return None
-    ufunc = getattr(numpy, _RENAMED.get(name, name))
+    ufunc = getattr(numpy, "rint" if name == "round" else name)
     given = [a.dtype if _is_array(a) else type(a) for a in eq.args]
     if bool in given:
         given = [numpy.dtype(bool) if t is bool else t for t in given]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from portagrad.compile.views import collapsed
+
 
 class Operand:
     """An array in a group: where it starts in its memory, and its stride for each axis of the group."""
@@ -34,20 +36,3 @@ def terms(lengths: list[int], strides: list[int], variable: str) -> list[str]:
         if s:
             found.append(where if s == 1 else f"{where} * {s}" if where == variable else f"({where}) * {s}")
     return found
-
-
-def collapsed(shape: tuple[int, ...], columns: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """Axes with neighbours joined that every operand steps through alike: their lengths, and the strides."""
-    lengths = list(shape)
-    columns = [list(c) for c in columns]
-    for a in reversed(range(len(lengths))):
-        if lengths[a] == 1:
-            del lengths[a]
-            for c in columns:
-                del c[a]
-    for a in reversed(range(len(lengths) - 1)):
-        if all(c[a] == c[a + 1] * lengths[a + 1] for c in columns):
-            lengths[a] *= lengths.pop(a + 1)
-            for c in columns:
-                c[a] = c.pop(a + 1)
-    return lengths, columns

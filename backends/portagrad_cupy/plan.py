@@ -31,11 +31,11 @@ class Plan:
 
     def __init__(self, graph: Any, donated: tuple[int, ...]) -> None:
         planner = Planner(graph, donated)
-        self.schedule = planner.plan
+        self.schedule, graph = planner.plan, planner.graph
         self.device = graph.inputs[0].device
         self.constants = graph.constants()
         self.input_count = len(graph.inputs)
-        self.donated = frozenset(planner.target.values())
+        self.donated = frozenset(planner.buffers.target.values())
         self.captures = Captures(self.execute, self.donated, self.begin_writing)
         self.fixed: list[Any] | None = None
         self.functions: dict[str, Any] = {}
@@ -64,7 +64,7 @@ class Plan:
     def allocate(self) -> None:
         """The memory and the kernels, at the first call: tracing needs no device."""
         plan = self.schedule
-        arena = cupy.empty(max(1, plan.arena.size), numpy.uint8)
+        arena = cupy.empty(max(1, plan.size), numpy.uint8)
         fixed: list[Any] = [None] * plan.count
         fixed[self.input_count : self.input_count + len(self.constants)] = [
             cupy.array(c.value, order="C") for c in self.constants
@@ -156,7 +156,12 @@ class Plan:
 
     def seen(self, v: Any, array: Any) -> Any:
         """A variable as an array, from its root's."""
-        return self.schedule.layouts.view(array, v, cupy.lib.stride_tricks.as_strided)
+        layouts = self.schedule.layouts
+        if layouts.root[v] is v:
+            return array
+        offset, strides = layouts.steps(v)
+        bytes_ = tuple([s * v.dtype.itemsize for s in strides])
+        return cupy.lib.stride_tricks.as_strided(array.reshape(-1)[offset:], v.shape, bytes_)
 
     def results(self, values: list[Any]) -> list[Any]:
         """The outputs: donated memory, or copies of what lies in memory that the next call uses again."""
@@ -188,7 +193,7 @@ class Plan:
         told = {
             "plan": f"{len(launches)} generated kernels of {len(groups)} groups ({ops} ops), {products} "
             f"products, {copies} copies, {len(calls)} calls of CuPy",
-            "memory": f"one block of {plan.arena.size:,} bytes for {plan.arena.asked:,} bytes of values",
+            "memory": f"one block of {plan.size:,} bytes for {plan.asked:,} bytes of values",
             "in place": f"{len(self.donated)} results in donated memory",
             "CUDA graph": self.captures.told(),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,15 +10,20 @@ from typing import Any
 import cupy
 import numpy
 
+from portagrad.compile.buffers import Arena, Storage, allocated
+from portagrad.compile.grouping import Group, group_of, grouped
+from portagrad.compile.ordering import launches, ordered
+from portagrad.compile.views import Layouts
 from portagrad_cupy.blas import Product, product
-from portagrad_cupy.grouping import Group, schedule
+from portagrad_cupy.grouping import RULES
 from portagrad_cupy.kernel import Kernel, Part
-from portagrad_cupy.layout import Layouts
-from portagrad_cupy.memory import Arena
 from portagrad_cupy.writer import POINTERS, PREAMBLE, THREADS, GroupWriter
 
 OPTIONS = ("-std=c++17", "--fmad=false")
 """For NVRTC. Products and sums are not contracted, so that results are the eager ones."""
+
+ALIGNMENT = 256
+"""Of every value, in bytes: as CuPy's own memory is aligned."""
 
 
 @dataclass
@@ -74,7 +78,7 @@ class Schedule:
     Slots are where values lie: the inputs first, then constants, then what is computed. ``fixed`` has for
     slots that are always the same memory a dtype, a shape and the first byte in the arena. ``zeros`` are
     counters. ``returned`` has for each output ``("donated", input)``, ``("copied", variable)`` or
-    ``("number", value)``.
+    ``("number", value)``. ``size`` and ``asked`` are the bytes of the arena and of all that lies there.
     """
 
     layouts: Layouts
@@ -86,7 +90,8 @@ class Schedule:
     drops: list[list[int]] = field(default_factory=list)
     returned: list[tuple[str, Any]] = field(default_factory=list)
     first_write: int | None = None
-    arena: Arena = field(default_factory=Arena)
+    size: int = 0
+    asked: int = 0
     source: str = ""
 
     def new_slot(self) -> int:
@@ -98,132 +103,74 @@ class Planner:
     """Makes the schedule of a graph."""
 
     def __init__(self, graph: Any, donated: tuple[int, ...]) -> None:
-        self.graph = graph
         self.layouts = layouts = Layouts(graph)
-        self.plan = plan = Schedule(layouts)
+        self.graph = graph = ordered(grouped(graph, layouts, RULES), layouts, at_once=False)
+        self.steps = [part for step in launches(graph, layouts, apart=True) for part in _parts(step)]
+        self.products = {eq: product(eq, layouts) for eq in layouts.computed(graph)}
+        storage = Storage(
+            writes=lambda eq: group_of(eq) is not None or self.products[eq] is not None,
+            over=_over,
+            fresh_results=False,
+            alignment=ALIGNMENT,
+        )
+        self.buffers = allocated(graph, layouts, self.steps, donated, storage)
+        self.plan = plan = Schedule(layouts, size=self.buffers.size, asked=self.buffers.asked)
         for v in (*graph.inputs, *graph.constants()):
             plan.slot[v] = plan.new_slot()
-        steps = schedule(graph, layouts)
-        self.made_in = {out: group for step in steps for group in step for out in group.made()}
-        self.read_in: dict[Any, dict[Group, None]] = {}
-        for group in [group for step in steps for group in step]:
-            for a in (a for eq in group.eqs for a in eq.variables()):
-                self.read_in.setdefault(layouts.root[a], {})[group] = None
-        self.results = [y if hasattr(y, "dtype") else None for y in graph.outputs]
-        self.escaping = {layouts.root[y] for y in self.results if y is not None}
-        self.target = self.targets(donated)
-        self.kept = {
-            out
-            for out, group in self.made_in.items()
-            if out in self.escaping or any(reader is not group for reader in self.read_in.get(out, ()))
-        }
-        self.groups = [part for step in steps for part in self.parts(step)]
-        self.step_of = {group: i for i, step in enumerate(self.groups) for group in step}
-        self.places: dict[Any, tuple[int, int]] = {}
+        self.called: set[Any] = set()  # what the library makes
         self.functions: dict[str, str] = {}  # text -> name: equal groups share one
         self.kernels: list[str] = []
-        for i, step in enumerate(self.groups):
-            self.step(i, step)
+        for step, dead in zip(self.steps, self.buffers.dead, strict=True):
+            self.step(step, dead)
         self.finish()
-
-    def parts(self, step: list[Group]) -> Iterator[list[Group]]:
-        """The groups of one step, divided where one launch would have more arguments than CUDA takes."""
-        part: list[Group] = []
-        taken = 0
-        for group in step:
-            stored = self.kept.intersection(group.made())
-            asked = len(group.reads) + len(stored) + 2 * len(group.eqs) * (group.kind == "columns")
-            if part and taken + asked > POINTERS:
-                yield part
-                part, taken = [], 0
-            part.append(group)
-            taken += asked
-        yield part
-
-    def targets(self, donated: tuple[int, ...]) -> dict[Any, int]:
-        """For results that are returned in the memory of a donated input, which."""
-        inputs = self.graph.inputs
-        free = [k for k in donated if inputs[k] not in self.escaping]
-        found: dict[Any, int] = {}
-        for y in self.results:
-            if y is None or y in found or y not in self.made_in:
-                continue
-            fitting = (k for k in free if (inputs[k].shape, inputs[k].dtype) == (y.shape, y.dtype))
-            if (k := next(fitting, None)) is not None:
-                free.remove(k)
-                found[y] = k
-        return found
-
-    def in_place(self, y: Any) -> bool:
-        """Whether a result may be computed right into the donated memory: each thread reads there only the
-        element that it writes, and nothing reads there afterwards or in another group beside it."""
-        p, group = self.graph.inputs[self.target[y]], self.made_in[y]
-        if group.kind != "flat":
-            return False
-        for reader in self.read_in.get(p, ()):
-            if reader is not group:
-                if self.step_of[reader] >= self.step_of[group]:
-                    return False
-                continue
-            for eq in group.eqs:
-                for a in eq.variables():
-                    if self.layouts.root[a] is p and not self.layouts.walks(a, group.shape, group.shape):
-                        return False
-        return True
 
     def store(self, out: Any) -> int:
         """The slot of a result."""
-        if out not in self.plan.slot:
-            if out in self.target and self.in_place(out):
-                self.plan.slot[out] = self.target[out]
-                self.writes(len(self.plan.steps))
+        plan, slot = self.plan, self.plan.slot
+        if out not in slot:
+            over = self.buffers.over.get(out)
+            if over is None:
+                slot[out] = self.fixed(out.dtype, tuple(out.shape), self.buffers.places[out][0])
             else:
-                self.plan.slot[out], self.places[out] = self.taken(out.dtype, tuple(out.shape))
-        return self.plan.slot[out]
+                slot[out] = slot[over]
+                if slot[out] < len(self.graph.inputs):
+                    self.writes(len(plan.steps))
+        return slot[out]
 
-    def taken(self, dtype: Any, shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
-        place = self.plan.arena.take(math.prod(shape) * dtype.itemsize)
+    def fixed(self, dtype: Any, shape: tuple[int, ...], begin: int) -> int:
+        """A slot that is always the same memory."""
         slot = self.plan.new_slot()
-        self.plan.fixed[slot] = (dtype, shape, place[0])
-        return slot, place
+        self.plan.fixed[slot] = (dtype, shape, begin)
+        return slot
 
     def writes(self, step: int) -> None:
         if self.plan.first_write is None:
             self.plan.first_write = step
 
-    def step(self, i: int, groups: list[Group]) -> None:
-        plan, scratch, drops = self.plan, [], []
-        eq = groups[0].eqs[0]
-        if groups[0].kind != "call":
-            scratch = self.launch(groups)
-        elif (p := product(eq, self.layouts)) is not None:
+    def step(self, eqs: list[Any], dead: list[Any]) -> None:
+        plan, eq = self.plan, eqs[0]
+        groups = [group for e in eqs if (group := group_of(e)) is not None]
+        if groups:
+            self.launch(groups, {out for e in eqs for out in e.outs})
+        elif (p := self.products[eq]) is not None:
             x, y = (plan.slot[self.layouts.root[a]] for a in eq.args)
             plan.steps.append(Multiply(p, eq, (x, y, self.store(eq.outs[0]))))
         else:
             for out in eq.outs:
                 plan.slot[out] = plan.new_slot()
+                self.called.add(out)
             plan.steps.append(Call(eq, eq.kernel(), [plan.slot[out] for out in eq.outs]))
-        plan.arena.give(scratch)
-        touched = {self.layouts.root[a] for g in groups for e in g.eqs for a in e.variables()}
-        for root in [*touched, *(out for g in groups for out in g.made())]:
-            last = max((self.step_of[g] for g in self.read_in.get(root, ())), default=i)
-            if last == i and root not in self.escaping:
-                if root in self.places:
-                    plan.arena.give([self.places.pop(root)])
-                elif root in self.made_in and self.made_in[root].kind == "call":
-                    drops.append(plan.slot[root])
-        plan.drops.append(drops)
+        plan.drops.append([plan.slot[v] for v in dead if v in self.called])
 
-    def launch(self, groups: list[Group]) -> list[tuple[int, int]]:
-        """The kernel of groups that do not wait for each other; returns the scratch it takes."""
+    def launch(self, groups: list[Group], kept: set[Any]) -> None:
+        """The kernel of groups that do not wait for each other.
+
+        What they need besides lies behind all values: no other launch runs meanwhile.
+        """
         kernel = Kernel(f"launch{len(self.kernels)}")
-        places: list[tuple[int, int]] = []
-
-        def where(root: Any) -> int:
-            return self.store(root) if root in self.made_in else self.plan.slot[root]
-
+        behind = Arena(ALIGNMENT)
         for group in groups:
-            writer = GroupWriter(group, self.layouts, where, self.kept)
+            writer = GroupWriter(group, self.layouts, self.store, kept)
             text = writer.function("NAME")
             name = self.functions.setdefault(text, f"group{len(self.functions)}")
             args = [kernel.argument(s, t) for s, t in zip(writer.slots, writer.types, strict=True)]
@@ -233,25 +180,25 @@ class Planner:
                     slot = self.plan.new_slot()
                     self.plan.zeros[slot] = s.size
                 else:
-                    slot, place = self.taken(numpy.dtype(s.dtype), (s.size,))
-                    places.append(place)
+                    dtype = numpy.dtype(s.dtype)
+                    begin, _ = behind.take(s.size * dtype.itemsize)
+                    slot = self.fixed(dtype, (s.size,), self.buffers.size + begin)
                 args.append(kernel.argument(slot, s.ctype))
                 kernel.written.add(slot)
             kernel.add(Part(name, args, writer.rows, writer.blocks, str(group)), writer.parameters())
         self.kernels.append(kernel.text())
         self.plan.steps.append(Launch(kernel.name, kernel.blocks, list(kernel.slots), groups))
-        return places
+        self.plan.size = max(self.plan.size, self.buffers.size + behind.size)
+        self.plan.asked += behind.size
 
     def finish(self) -> None:
         """Results that could not be computed in place are moved there at the end."""
-        plan = self.plan
-        seen: set[Any] = set()
-        for y, value in zip(self.results, self.graph.outputs, strict=True):
-            if y is None:
-                plan.returned.append(("number", value))
-            elif y in self.target and y not in seen:
-                seen.add(y)
-                k = self.target[y]
+        plan, target = self.plan, dict(self.buffers.target)
+        for y in self.graph.outputs:
+            if not hasattr(y, "dtype"):
+                plan.returned.append(("number", y))
+            elif y in target:  # the first time it is returned
+                k = target.pop(y)
                 if plan.slot[y] != k:
                     self.writes(len(plan.steps))
                     plan.steps.append(Copy(plan.slot[y], k))
@@ -263,6 +210,28 @@ class Planner:
         if self.kernels:
             define = f"#define PG_THREADS {THREADS}\n"
             plan.source = "\n\n".join([define + PREAMBLE, *functions, *self.kernels]) + "\n"
+
+
+def _parts(step: list[Any]) -> Iterator[list[Any]]:
+    """The groups of one launch, divided where it would have more arguments than CUDA takes."""
+    part: list[Any] = []
+    taken = 0
+    for eq in step:
+        group = group_of(eq)
+        columns = 2 * len(group.eqs) if group is not None and group.kind == "columns" else 0
+        asked = len(eq.args) + len(eq.outs) + columns
+        if part and taken + asked > POINTERS:
+            yield part
+            part, taken = [], 0
+        part.append(eq)
+        taken += asked
+    yield part
+
+
+def _over(eq: Any, out: Any) -> bool:
+    """Each thread of a flat group reads, of what it writes over, only the element that it writes."""
+    group = group_of(eq)
+    return group is not None and group.kind == "flat"
 
 
 @functools.lru_cache(maxsize=128)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy
 
+from portagrad.compile.grouping import Group
+from portagrad.compile.views import Layouts
 from portagrad_cupy.accesses import Accesses
 from portagrad_cupy.expressions import JOINS, cast, ctype, expression, literal, reduction
-from portagrad_cupy.grouping import Group
 from portagrad_cupy.indices import Operand, power_of_two, terms
-from portagrad_cupy.layout import Layouts
 
 THREADS = 256
 """In a block."""

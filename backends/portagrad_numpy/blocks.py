@@ -77,7 +77,7 @@ class Blocks:
         self.operands = [*self.loads, *self.kept]
         self.shape = nest.shape
         self.flat = all(
-            math.prod(v.shape) == 1 or (tuple(v.shape) == nest.shape and layouts.dummy[v].flags.c_contiguous)
+            math.prod(v.shape) == 1 or (tuple(v.shape) == nest.shape and layouts.in_order(v))
             for v in self.operands
         )
         self.compiled = loops.AVAILABLE and self.flat

@@ -10,36 +10,27 @@ import numpy
 
 from portagrad_numpy import special
 
-# NumPy's names where they are not the standard's.
-_RENAMED = {
-    "abs": "absolute",
-    "acos": "arccos",
-    "acosh": "arccosh",
-    "asin": "arcsin",
-    "asinh": "arcsinh",
-    "atan": "arctan",
-    "atan2": "arctan2",
-    "atanh": "arctanh",
-    "bitwise_invert": "invert",
-    "bitwise_left_shift": "left_shift",
-    "bitwise_right_shift": "right_shift",
-    "conj": "conjugate",
-    "divide": "true_divide",
-    "pow": "power",
-    "round": "rint",
-}
-_SAME = (
-    *("add", "bitwise_and", "bitwise_or", "bitwise_xor", "ceil", "copysign", "cos", "cosh", "equal", "exp"),
-    *("expm1", "floor", "floor_divide", "greater", "greater_equal", "hypot", "isfinite", "isinf", "isnan"),
-    *("less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not"),
-    *("logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "nextafter", "not_equal"),
-    *("positive", "reciprocal", "remainder", "sign", "signbit", "sin", "sinh", "sqrt", "square", "subtract"),
-    *("tan", "tanh", "trunc"),
+_NAMES = (
+    *("abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and"),
+    *("bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil"),
+    *("conj", "copysign", "cos", "cosh", "divide", "equal", "exp", "expm1", "floor", "floor_divide"),
+    *(
+        "greater",
+        "greater_equal",
+        "hypot",
+        "isfinite",
+        "isinf",
+        "isnan",
+        "less",
+        "less_equal",
+        "log",
+        "log10",
+    ),
+    *("log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum"),
+    *("minimum", "multiply", "negative", "nextafter", "not_equal", "positive", "pow", "reciprocal"),
+    *("remainder", "sign", "signbit", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc"),
 )
-UFUNCS: dict[str, Any] = {
-    **{name: getattr(numpy, name) for name in _SAME},
-    **{name: getattr(numpy, its) for name, its in _RENAMED.items()},
-}
+UFUNCS: dict[str, Any] = {"round": numpy.rint, **{name: getattr(numpy, name) for name in _NAMES}}
 """Elementwise ops by the ufunc that computes them."""
 
 BLOCKWISE = frozenset({*UFUNCS, *special.kernels, "astype", "gate", "where"})
@@ -55,26 +46,6 @@ REDUCTIONS: dict[str, Any] = {
     "max": numpy.maximum,
     "min": numpy.minimum,
 }
-
-
-def _open(key: Any) -> tuple[Any, ...]:
-    """An index whose result is a view: of one with an integer for each axis NumPy makes a scalar, a copy."""
-    parts = key if isinstance(key, tuple) else (key,)
-    return parts if ... in parts else (*parts, ...)
-
-
-VIEWS: dict[str, Callable[..., Any]] = {
-    "matrix_transpose": lambda x: x.mT,
-    "reshape": lambda x, shape, copy=None: x.reshape(shape, copy=False),
-    "permute_dims": lambda x, axes: x.transpose(axes),
-    "broadcast_to": lambda x, shape: numpy.broadcast_to(x, shape),
-    "expand_dims": lambda x, axis=0: numpy.expand_dims(x, axis),
-    "squeeze": lambda x, axis: numpy.squeeze(x, axis),
-    "moveaxis": lambda x, source, destination: numpy.moveaxis(x, source, destination),
-    "flip": lambda x, axis=None: numpy.flip(x, axis),
-    "getitem": lambda x, key: x[_open(key)],
-}
-"""Ops whose result is the same memory seen otherwise; a ValueError where it cannot be."""
 
 
 def scalar(a: Any, dtype: Any) -> Any:

@@ -1,10 +1,12 @@
-"""Which equations run together in one loop, and what each does to an element."""
+"""Which equations a loop takes, and what each does to an element."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable
 from typing import Any
+
+from portagrad.compile.grouping import Group, reduced
 
 # What numba writes for an op, in its arguments' places.
 _FLOATS = {
@@ -100,16 +102,6 @@ def _reducible(eq: Any, x: Any) -> bool:
     return axes in (frozenset(range(count)), frozenset(range(rank - count, rank)))
 
 
-def reduced(eq: Any) -> frozenset[int]:
-    """The axes that an equation sums over; none if it is elementwise."""
-    if eq.op.name not in REDUCTIONS:
-        return frozenset()
-    (x,) = (a for a in eq.args if hasattr(a, "dtype"))
-    axis, rank = eq.params.get("axis"), len(x.shape)
-    axes = range(rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return frozenset(a % rank for a in axes)
-
-
 def is_sum(eq: Any) -> bool:
     """Whether an equation is a reduction, be it over no axes at all."""
     return eq.op.name in REDUCTIONS
@@ -121,50 +113,23 @@ def space(eq: Any) -> tuple[int, ...]:
 
 
 class Nest:
-    """Equations that run in one loop, element by element.
+    """A group as loops write it.
 
-    `blocked` tells whether some are calls of NumPy's, so that the loop is one over blocks of elements.
+    `sums` are the results of reductions. `blocked` tells whether some equations are calls of NumPy's, so that
+    the loop is one over blocks of elements.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        self.eqs: list[Any] = []
-        self.made: dict[Any, None] = {}  # in order, so that equal loops are written alike
-        self.sums: dict[Any, None] = {}
-        self.blocked = False
+    def __init__(self, group: Group) -> None:
+        self.shape = group.shape
+        self.eqs = list(group.eqs)
+        self.made = dict.fromkeys(group.made())  # in order, so that equal loops are written alike
+        self.sums = dict.fromkeys(eq.outs[0] for eq in group.eqs if is_sum(eq))
+        self.blocked = group.kind == "blocks"
 
-    def joins(self, eq: Any, looped: bool) -> bool:
-        """Whether an equation may be part of it: what is summed in a loop is not cut into blocks."""
-        return space(eq) == self.shape and not (self.sums if not looped else self.blocked and is_sum(eq))
-
-    def add(self, eq: Any, looped: bool) -> None:
-        self.eqs.append(eq)
-        self.blocked |= not looped
-        self.made.update(dict.fromkeys(eq.outs))
-        if is_sum(eq):
-            self.sums.update(dict.fromkeys(eq.outs))
-
-
-def nests(eqs: Iterable[Any], root: Any, compiled: bool) -> list[Nest]:
-    """The equations of a step, in loops: each in the last loop of its shape, if what it needs is there."""
-    made: dict[Any, int] = {}
-    found: list[Nest] = []
-    for eq in eqs:
-        looped = compiled and takes(eq)
-        needs = [(made[root(a)], a) for a in eq.variables() if root(a) in made]
-        first = max((i for i, _ in needs), default=0)
-        place = None
-        for i in reversed(range(first, len(found))):
-            blocked = any(
-                n == i and (a in found[i].sums or root(a) is not a or root(a) in found[i].sums)
-                for n, a in needs
-            )
-            if found[i].joins(eq, looped) and not blocked:
-                place = i
-                break
-        if place is None:
-            place = len(found)
-            found.append(Nest(space(eq)))
-        found[place].add(eq, looped)
-        made.update(dict.fromkeys(eq.outs, place))
-    return found
+    def part(self, eqs: list[Any]) -> Nest:
+        """Some of the equations as a nest of their own."""
+        made = copy.copy(self)
+        made.eqs = [eq for eq in self.eqs if eq in eqs]
+        made.made = dict.fromkeys(out for eq in made.eqs for out in eq.outs)
+        made.sums = dict.fromkeys(v for v in made.made if v in self.sums)
+        return made

@@ -115,10 +115,9 @@ class Jobs(Placement):
 
     def generated(self, nests: list[fusion.Nest], kept: Any) -> None:
         """Loops, each compiled as a job."""
-        for nest in [part for whole in nests for part in _apart(whole)]:
-            places: dict[
-                int, str
-            ] = {}  # names in the source, by the order of use: equal loops are written alike
+        for nest in [part for whole in nests for part in self.apart(whole, kept)]:
+            # Names in the source, by the order of use: equal loops have equal sources.
+            places: dict[int, str] = {}
             memories: dict[str, Any] = {}
 
             def memory(v: Any, places: Any = places, memories: Any = memories) -> Any:
@@ -144,6 +143,19 @@ class Jobs(Placement):
             args = numpy.asarray([self.table.ctypes.data, writer.count, step, *places], numpy.int64)
             self.add(Job(made.address, args, -(-writer.count // step), cost, made))
 
+    def apart(self, nest: fusion.Nest, kept: Any) -> list[fusion.Nest]:
+        """Parts of a nest that share no memory: each is cut as suits it, and more often like another."""
+        parts: list[tuple[set[Any], list[Any]]] = []
+        for eq in nest.eqs if math.prod(nest.shape) > 1 else ():
+            known = [self.layouts.root[v] for v in (*eq.variables(), *eq.outs)]
+            known += [kept[v] for v in eq.outs if v in kept]
+            shared, eqs = {v for v in known if math.prod(v.shape) > 1 or v in nest.made}, [eq]
+            for part in [part for part in parts if not shared.isdisjoint(part[0])]:
+                parts.remove(part)
+                shared, eqs = shared | part[0], [*part[1], *eqs]
+            parts.append((shared, eqs))
+        return [nest.part(eqs) for _, eqs in parts] if len(parts) > 1 else [nest]
+
     def beginning(self) -> list[str]:
         """The lines that look at what the plan is given, and make what it returns."""
         lines = []
@@ -163,28 +175,6 @@ class Jobs(Placement):
 
 def _multiplies(graph: Any) -> bool:
     return any(eq.op.name == "matmul" for eq in graph.equations)
-
-
-def _apart(nest: fusion.Nest) -> list[fusion.Nest]:
-    """Parts of a nest that share no arrays: each can be cut as suits it, and is more often like another."""
-    parts: list[tuple[set[Any], list[Any]]] = []
-    for eq in nest.eqs:
-        arrays = {v for v in (*eq.variables(), *eq.outs) if math.prod(v.shape) > 1 or v in nest.made}
-        eqs = [eq]
-        for part in [part for part in parts if not arrays.isdisjoint(part[0])]:
-            parts.remove(part)
-            arrays |= part[0]
-            eqs = [*part[1], *eqs]
-        parts.append((arrays, eqs))
-    if len(parts) < 2 or math.prod(nest.shape) == 1:  # of which one may be written over
-        return [nest]
-    made = []
-    for _, eqs in parts:
-        part = fusion.Nest(nest.shape)
-        for eq in sorted(eqs, key=nest.eqs.index):
-            part.add(eq, True)
-        made.append(part)
-    return made
 
 
 def _where(x: Any) -> int:

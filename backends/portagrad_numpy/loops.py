@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy
 
-from portagrad_numpy.fusion import EXPRESSIONS, REDUCTIONS, Nest, reduced
+from portagrad.compile.grouping import reduced
+from portagrad.compile.views import collapsed
+from portagrad_numpy.fusion import EXPRESSIONS, REDUCTIONS, Nest
 from portagrad_numpy.kept import compiled
 from portagrad_numpy.threads import COUNT, PLACES, STEP
 
@@ -77,38 +79,15 @@ class Writer:
                 stores[out] = self.operand(out, nest.shape, reduced(eq) or frozenset(range(len(nest.shape))))
             elif self.kept(out, nest):
                 stores[out] = self.operand(out, nest.shape)
-        dims = _collapsed(nest.shape, [*loads.values(), *stores.values()])
+        every = [*loads.values(), *stores.values()]
+        dims, strides = collapsed(nest.shape, [o.strides for o in every])
+        for o, its in zip(every, strides, strict=True):
+            o.strides = tuple(its or [0])
+        dims = dims or [1]
         written = _NestWriter(self, nest, loads, stores, dims)
         if written.cut is not None:
             self.count = dims[written.cut]
         written.write()
-
-
-def _collapsed(shape: tuple[int, ...], operands: list[Operand]) -> list[int]:
-    """The axes that have to be loops of their own: neighbours that every operand steps through alike are one.
-
-    Returns the lengths; the operands' strides are brought to these axes.
-    """
-    lengths = list(shape)
-    strides = [list(o.strides) for o in operands]
-    for a in reversed(range(len(lengths))):
-        if lengths[a] == 1 and len(lengths) > 1:
-            del lengths[a]
-            for s in strides:
-                del s[a]
-    a = len(lengths) - 2
-    while a >= 0:
-        if all(s[a] == s[a + 1] * lengths[a + 1] for s in strides):
-            lengths[a] *= lengths[a + 1]
-            del lengths[a + 1]
-            for s in strides:
-                s[a] = s.pop(a + 1)
-        a -= 1
-    if not lengths:
-        lengths, strides = [1], [[0] for _ in strides]
-    for o, s in zip(operands, strides, strict=True):
-        o.strides = tuple(s)
-    return lengths
 
 
 class _NestWriter:
@@ -315,10 +294,7 @@ _MUCH = 1 << 48
 
 def function(writer: Writer, memories: dict[str, Any]) -> Any:
     """The compiled step, a function of the memories in their order, and its source."""
-    names = list(memories)
-    flat = [f"    {m} = {m}_.reshape({m}_.size)" for m in names if memories[m].ndim != 1]
-    given = [m + "_" * (memories[m].ndim != 1) for m in names]
-    source = "\n".join([f"def step({', '.join(given)}):", *flat, *writer.lines])
+    source = "\n".join([f"def step({', '.join(memories)}):", *writer.lines])
     constants = tuple((k, v) for k, v in writer.env.items() if k not in ("math", "numpy"))
     types = tuple((m.dtype.str, m.ndim) for m in memories.values())
     made = _compiled(source, constants, types, writer.associative)

@@ -7,52 +7,42 @@ from typing import Any
 
 import numpy
 
+from portagrad.compile.buffers import Storage, allocated
+from portagrad.compile.grouping import group_of, grouped, inside
+from portagrad.compile.ordering import launches, ordered
+from portagrad.compile.views import VIEWS, Layouts
 from portagrad_numpy import fusion, loops
-from portagrad_numpy.calls import UFUNCS, VIEWS, call
-from portagrad_numpy.schedule import Layouts, roots, schedule
+from portagrad_numpy.calls import UFUNCS, call
+from portagrad_numpy.grouping import RULES
+from portagrad_numpy.softmax import CrossEntropy
+from portagrad_numpy.words import Threefry
 
 _ALIGNMENT = 64
-
-
-class _Memory:
-    """Blocks of memory, handed out again when what lay there is not needed any more."""
-
-    def __init__(self) -> None:
-        self.free: list[Any] = []
-        self.bytes = 0
-        self.count = 0
-
-    def take(self, shape: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:
-        """A block and an array in it."""
-        size = math.prod(shape) * dtype.itemsize
-        fitting = [b for b in self.free if size <= b.nbytes <= 2 * size + 4096]
-        if fitting:
-            block = min(fitting, key=lambda b: b.nbytes)
-            self.free = [b for b in self.free if b is not block]
-        else:
-            raw = numpy.empty(size + _ALIGNMENT, numpy.uint8)
-            start = -raw.ctypes.data % _ALIGNMENT
-            block = raw[start : start + size]
-            self.bytes += size
-            self.count += 1
-        return block, block[:size].view(dtype).reshape(shape)
-
-    def give(self, block: Any) -> None:
-        self.free.append(block)
+_WHOLE: dict[str, Any] = {"cross_entropy_and_slope": CrossEntropy, "threefry": Threefry}
+"""Ops of several results that a plan computes as a whole."""
 
 
 class Placement:
     """Decides where each value of a graph lies, and how the plan's source names it."""
 
     def __init__(self, graph: Any, donated: tuple[int, ...]) -> None:
-        self.graph = graph
         self.layouts = Layouts(graph)
-        self.steps = schedule(graph, self.layouts, loops.AVAILABLE)
-        self.memory = _Memory()
+        self.graph = graph = ordered(grouped(graph, self.layouts, RULES), self.layouts, at_once=True)
+        self.steps = launches(graph, self.layouts, apart=False)
+        eqs = [eq for step in self.steps for eq in step]
+        self.calls = {eq: _called(eq) for eq in eqs}
+        storage = Storage(
+            writes=lambda eq: group_of(eq) is not None or self.calls[eq] is not None,
+            over=self.over,
+            fresh_results=True,
+            alignment=_ALIGNMENT,
+        )
+        self.buffers = allocated(graph, self.layouts, [[eq] for eq in eqs], donated, storage)
+        raw = numpy.empty(self.buffers.size + _ALIGNMENT, numpy.uint8)
+        self.arena = raw[-raw.ctypes.data % _ALIGNMENT :][: self.buffers.size]
         self.env: dict[str, Any] = {"empty": numpy.empty, "copyto": numpy.copyto}
         self.names: dict[Any, str] = {}  # root -> the expression of its array
         self.static: dict[Any, Any] = {}  # root -> its array, where it is always the same
-        self.blocks: dict[Any, Any] = {}
         self.lines: list[str] = []
         self.fresh: dict[str, str] = {}  # results that are new in each call, and what makes them
         self.sources: list[str] = []
@@ -64,59 +54,16 @@ class Placement:
         for k, constant in enumerate(graph.constants()):
             self.names[constant] = self.bound(f"k{k}", numpy.array(constant.value, order="C"))
             self.static[constant] = self.env[f"k{k}"]
-        self.made_at = {out: i for i, s in enumerate(self.steps) for eq in s.eqs for out in eq.outs}
-        self.read_at = self.readers()
-        self.results = [y if hasattr(y, "dtype") else None for y in graph.outputs]
-        self.escaping = {self.layouts.root[y] for y in self.results if y is not None}
-        self.target = self.targets(donated)
 
     def bound(self, name: str, value: Any) -> str:
         self.env[name] = value
         return name
 
-    def readers(self) -> dict[Any, list[tuple[int, Any]]]:
-        """For each memory the steps that read it, and the equations."""
-        found: dict[Any, list[tuple[int, Any]]] = {}
-        for i, step in enumerate(self.steps):
-            for eq in step.eqs:
-                for root in roots(eq, self.layouts):
-                    found.setdefault(root, []).append((i, eq))
-        return found
-
-    def targets(self, donated: tuple[int, ...]) -> dict[Any, int]:
-        """For results that take the memory of a donated input, which."""
-        free = [k for k in donated if self.graph.inputs[k] not in self.escaping]
-        found: dict[Any, int] = {}
-        for y in self.results:
-            if y is None or self.layouts.root[y] is not y or y in found or y not in self.made_at:
-                continue
-            for k in free:
-                p = self.graph.inputs[k]
-                if p.shape == y.shape and p.dtype == y.dtype:
-                    free.remove(k)
-                    found[y] = k
-                    break
-        return found
-
-    def in_place(self, y: Any, k: int) -> bool:
-        """Whether a result may be written over the input that it replaces while it is computed."""
-        p = self.graph.inputs[k]
-        at = self.made_at[y]
-        step = self.steps[at]
-        (maker,) = [eq for eq in step.eqs if y in eq.outs]
-        if not step.loop and (maker.op.name not in UFUNCS or call(maker) is None):
-            return False
-        for i, eq in self.read_at.get(p, ()):
-            if i > at:
-                return False
-            if i == at and any(self.layouts.root[a] is p and a is not p for a in eq.variables()):
-                return False  # seen otherwise, for example transposed
-            if i == at and step.loop:
-                places = [n for n, nest in enumerate(step.nests) if eq in nest.eqs]
-                mine = [n for n, nest in enumerate(step.nests) if maker in nest.eqs]
-                if places > mine or (places == mine and step.nests[mine[0]].shape != p.shape):
-                    return False
-        return not (step.loop and fusion.reduced(maker))
+    def over(self, eq: Any, out: Any) -> bool:
+        """Whether a result may be written over an argument that is read element by element."""
+        if group_of(eq) is None:
+            return eq.op.name in UFUNCS and self.calls[eq] is not None
+        return not any(fusion.is_sum(each) for each in inside(eq) if out in each.outs)
 
     def array(self, v: Any) -> Any:
         """The array of a variable that is always the same memory; None for others."""
@@ -165,28 +112,38 @@ class Placement:
     def line(self, text: str) -> None:
         self.lines.append("    " + text)
 
-    def store(self, out: Any, reuse: Any = None) -> str:
+    def store(self, out: Any) -> str:
         """Where a result is to be written."""
         if out in self.names:
             return self.names[out]
-        if out in self.target and self.in_place(out, self.target[out]):
-            k = self.target[out]
-            self.strict.add(k)
-            self.names[out] = f"a{k}"
-            if self.written_from is None:
-                self.written_from = len(self.lines)
-        elif out in self.escaping and out not in self.target:
+        over, place = self.buffers.over.get(out), self.buffers.places.get(out)
+        if over is not None:
+            self.names[out] = self.names[over]
+            if over in self.static:
+                self.static[out] = self.static[over]
+            else:
+                self.strict.add(self.graph.inputs.index(over))
+                if self.written_from is None:
+                    self.written_from = len(self.lines)
+        elif place is not None:
+            size = math.prod(out.shape) * out.dtype.itemsize
+            array = self.arena[place[0] : place[0] + size].view(out.dtype).reshape(out.shape)
+            self.static[out] = array
+            self.names[out] = self.bound(f"b{len(self.env)}", array)
+        else:  # a result of the plan's: new in each call
             name = f"y{len(self.fresh)}"
             self.bound(f"{name}_shape", tuple(out.shape))
             self.bound(f"{name}_dtype", out.dtype)
             self.fresh[name] = f"{name} = empty({name}_shape, {name}_dtype)"
             self.names[out] = name
-        elif reuse is not None:
-            self.blocks[out] = self.blocks.pop(reuse)
-            self.static[out] = self.static[reuse]
-            self.names[out] = self.names[reuse]
-        else:
-            block, array = self.memory.take(out.shape, out.dtype)
-            self.blocks[out], self.static[out] = block, array
-            self.names[out] = self.bound(f"b{len(self.env)}", array)
         return self.names[out]
+
+
+def _called(eq: Any) -> Any:
+    """How a call is made into given memory: a function and its arguments; None where it is the library's."""
+    if group_of(eq) is not None:
+        return None
+    whole = _WHOLE.get(eq.op.name)
+    if whole is not None and whole.takes(eq):
+        return whole(eq, loops.AVAILABLE), eq.args
+    return call(eq) if len(eq.outs) == 1 else None

@@ -7,67 +7,36 @@ from typing import Any
 
 import numpy
 
+from portagrad.compile.grouping import group_of
 from portagrad_numpy import blocks, loops, threads
-from portagrad_numpy.calls import KEYWORD, UFUNCS, call
+from portagrad_numpy.calls import KEYWORD
 from portagrad_numpy.donation import given_away
 from portagrad_numpy.fusion import Nest
 from portagrad_numpy.jobs import Jobs
-from portagrad_numpy.schedule import Step
-from portagrad_numpy.softmax import CrossEntropy
-from portagrad_numpy.words import Threefry
-
-_WHOLE: dict[str, Any] = {"cross_entropy_and_slope": CrossEntropy, "threefry": Threefry}
-"""Ops of several results that a plan computes as a whole."""
 
 
 class _Writer(Jobs):
     """Writes the plan's source."""
 
     def write(self) -> None:
-        last: dict[int, list[Any]] = {}
-        for root, places in self.read_at.items():
-            last.setdefault(max(i for i, _ in places), []).append(root)
-        for i, step in enumerate(self.steps):
-            dying = [r for r in last.get(i, ()) if r in self.blocks and r not in self.escaping]
-            if step.loop:
+        for step in self.steps:
+            if group_of(step[0]) is not None:
                 self.loop(step)
+            elif self.calls[step[0]] is not None:
+                self.single(step[0])
             else:
-                self.single(step.eqs[0], dying)
-            for root in dying:
-                if root in self.blocks:
-                    self.memory.give(self.blocks.pop(root))
-            for eq in step.eqs:  # results that nothing reads
-                for out in eq.outs:
-                    if out in self.blocks and out not in self.read_at and out not in self.escaping:
-                        self.memory.give(self.blocks.pop(out))
+                self.library(step[0])
 
-    def single(self, eq: Any, dying: list[Any]) -> None:
-        """One equation: a call into memory, or the library's own function."""
-        whole = _WHOLE.get(eq.op.name)
-        if whole is not None and whole.takes(eq):
-            given = [*map(self.argument, eq.args), *map(self.store, eq.outs)]
-            name = self.bound(f"f{len(self.env)}", whole(eq, loops.AVAILABLE))
-            self.line(f"{name}({', '.join(given)})")
-            return
+    def single(self, eq: Any) -> None:
+        """One equation as a call into memory."""
         if self.product(eq):
             return
-        made = call(eq) if len(eq.outs) == 1 else None
-        if made is None:
-            self.library(eq)
-            return
-        function, args = made
+        function, args = self.calls[eq]
         given = [self.argument(a) for a in args]
-        (out,) = eq.outs
-        same = [
-            a
-            for a in eq.variables()
-            if a in dying and a.shape == out.shape and a.dtype == out.dtype and self.layouts.root[a] is a
-        ]
-        out_name = self.store(out, same[0] if same and function in UFUNCS.values() else None)
+        outs = [self.store(out) for out in eq.outs]
         name = self.bound(f"f{len(self.env)}", function)
-        if function in KEYWORD:
-            out_name = f"out={out_name}"
-        self.line(f"{name}({', '.join([*given, out_name])})")
+        keyword = "out=" if function in KEYWORD else ""
+        self.line(f"{name}({', '.join([*given, keyword + outs[0], *outs[1:]])})")
 
     def library(self, eq: Any) -> None:
         """The op's own kernel: its results are new arrays in each call."""
@@ -87,17 +56,14 @@ class _Writer(Jobs):
             here = self.names[out]
             self.line(f"{here} = ordered({here}){'.reshape(())' if out.shape == () else ''}")
 
-    def loop(self, step: Step) -> None:
-        """The loops of a step: those that numba compiles as one function, the others block by block."""
-        kept: dict[Any, Any] = {}  # the memory of what is needed outside its nest
-        for out in (out for eq in step.eqs for out in eq.outs):
-            nest = next(n for n in step.nests if out in n.made)
-            inside = all(e in nest.eqs and out in e.args for _, e in self.read_at.get(out, ()))
-            if not inside or out in self.escaping or out in nest.sums:
-                name = self.store(out)
-                kept[out] = self.graph.inputs[int(name[1:])] if name.startswith("a") else out
+    def loop(self, eqs: list[Any]) -> None:
+        """Groups: those that numba compiles as one function, the others block by block."""
+        kept: dict[Any, Any] = {}  # the memory of what is needed outside its group
+        for out in (out for eq in eqs for out in eq.outs):
+            self.store(out)
+            kept[out] = self.buffers.over.get(out, out)
         together: list[Nest] = []
-        for nest in step.nests:
+        for nest in (Nest(group) for eq in eqs if (group := group_of(eq)) is not None):
             run = self.cut(nest, kept)
             if run is None:
                 together.append(nest)
@@ -125,15 +91,16 @@ class _Writer(Jobs):
         self.write()
         self.flush()
         outs: list[str] = []
+        target = self.buffers.target
         seen: set[Any] = set()
         previous: dict[int, str] = {}
-        for j, (y, value) in enumerate(zip(self.results, self.graph.outputs, strict=True)):
-            if y is None:
-                outs.append(self.bound(f"o{j}", value))
+        for j, y in enumerate(self.graph.outputs):
+            if not hasattr(y, "dtype"):
+                outs.append(self.bound(f"o{j}", y))
                 continue
             name, root = self.expression(y), self.layouts.root[y]
-            if y in self.target and y not in seen:
-                k = self.target[y]
+            if y in target and y not in seen:
+                k = target[y]
                 if name != f"a{k}":
                     self.strict.add(k)
                     if self.written_from is None:
@@ -143,7 +110,7 @@ class _Writer(Jobs):
                 self.bound(f"d{k}", given_away(y.dtype))
                 previous[k] = f"r{j}"
                 outs.append(f"r{j}")
-            elif root in seen or root in self.target or root in self.graph.inputs or root in self.static:
+            elif root in seen or root in target or root in self.graph.inputs or root in self.static:
                 self.line(f"r{j} = {name}.copy()")
                 outs.append(f"r{j}")
             else:
@@ -173,13 +140,14 @@ class Plan:
         self.loops = planner.sources
         self.blocks = planner.blocked
         self.first_write = planner.first_write
-        calls = sum(not step.loop for step in planner.steps)
-        nests = sum(len(step.nests) for step in planner.steps) - len(planner.blocked)
-        size = planner.memory.bytes + sum(run.nbytes for run in planner.blocked)
+        calls = sum(group_of(step[0]) is None for step in planner.steps)
+        nests = sum(map(len, planner.steps)) - calls - len(planner.blocked)
+        buffers, scratch = planner.buffers, sum(run.nbytes for run in planner.blocked)
+        places = len({*buffers.places.values()})
         self.report = {
             "plan": f"{calls} calls of NumPy, {nests} generated loops in {len(self.loops)} functions",
-            "memory": f"{planner.memory.count} buffers, {size:,} bytes",
-            "in place": f"{len(planner.target)} results in donated memory",
+            "memory": f"{places} buffers, {buffers.size:,} bytes for {buffers.asked:,} bytes of values",
+            "in place": f"{len(buffers.target)} results in donated memory",
         }
         if planner.divided:
             self.report["pieces"] = (
@@ -187,7 +155,8 @@ class Plan:
             )
         if planner.blocked:
             most = max(len(run.scratch) for run in planner.blocked)
-            self.report["blocks"] = f"{len(planner.blocked)} loops over blocks, on {most} threads at most"
+            on = f"on {most} threads at most, in {scratch:,} bytes"
+            self.report["blocks"] = f"{len(planner.blocked)} loops over blocks, {on}"
         if planner.large:
             self.report["products"] = f"{planner.large} by MKL, on {threads.team().count} threads at most"
         if not loops.AVAILABLE:
