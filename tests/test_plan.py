@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -153,40 +152,6 @@ def test_threads_of_the_caller_may_share_functions_and_the_pool(monkeypatch: Any
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(8)))
-
-
-def test_workers_share_the_pieces_and_an_error_waits_for_all(two_threads: None) -> None:
-    done: list[tuple[int, int]] = []
-    begun = threading.Event()
-
-    def here(lo: int, hi: int) -> None:
-        assert begun.wait(10), "the other worker takes a piece of its own"
-        done.append((lo, hi))
-
-    def there(lo: int, hi: int) -> None:
-        begun.set()
-        done.append((lo, hi))
-        raise ValueError("there")
-
-    pieces = [(0, 2), (2, 4), (4, 5)]
-    with pytest.raises(ValueError, match="there"):
-        threads.each([here, there], pieces)
-    assert sorted(done) == pieces
-
-
-def test_a_thread_that_comes_late_is_not_waited_for(two_threads: None) -> None:
-    begun, busy = threading.Event(), threading.Event()
-
-    def block() -> None:
-        begun.set()
-        busy.wait(10)
-
-    blocker = threads.team().call(block)
-    assert begun.wait(10)
-    done: list[int] = []
-    threads.each([lambda lo, hi: done.append(lo), lambda lo, hi: done.append(-1)], [(0, 1), (1, 2)])
-    assert done == [0, 1] and not blocker.done()
-    busy.set()
 
 
 @pytest.mark.usefixtures("two_threads")
