@@ -75,7 +75,7 @@ class _Writer(Jobs):
         self.generated(together, kept)
 
     def cut(self, nest: Nest, kept: Any) -> blocks.Blocks | None:
-        """A nest cut into blocks, where it must or should be."""
+        """A nest as blocks, where some of it is calls of NumPy."""
         if not nest.blocked:
             return None
         made = blocks.Blocks(nest, {v: p for v, p in kept.items() if v in nest.made}, self.layouts)
