@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import Any
 
@@ -102,7 +103,11 @@ class Jobs(Placement):
         a, b = eq.args
         (m, k), n = a.shape, b.shape[1]
         shifts, strides = zip(*map(self.layouts.steps, (a, b)), strict=True)
-        if min(m, k, n) < 2 or not all(map(_in_order, strides, (a.shape, b.shape))):
+        if (
+            min(m, k, n) < 2
+            or max(m, k, n) >= mkl.MOST
+            or not all(map(_in_order, strides, (a.shape, b.shape)))
+        ):
             return False
         made = mkl.Product(m, k, n, out.dtype, split=int(self.worth * MULTIPLY * 2))
         self.store(out)
@@ -159,17 +164,18 @@ class Jobs(Placement):
     def beginning(self) -> list[str]:
         """The lines that look at what the plan is given, and make what it returns."""
         lines = []
+        self.env["ready"], self.env["readable"] = _ready, _readable
+        kept = {*self.buffers.target.values()}  # whose memory the caller has as the last result
         for k in range(len(self.graph.inputs)):
             name = f"a{k}"
             if k not in self.strict and name not in self.places:
                 continue
-            self.env["ready"], self.env["readable"] = _ready, _readable
-            text = f"{name} = {'ready' if k in self.strict else 'readable'}({name})"
-            if (
-                name in self.places
-            ):  # if the run fails, the address stands there for an array that is not `last`
-                text += f"; at[{self.places[name]}] = where({name}); last[{k}] = None"
-            lines.append(f"    if {name} is not last[{k}]: {text}")
+            ready = f"{name} = {'ready' if k in self.strict else 'readable'}({name})"
+            found = f"; at[{self.places[name]}] = where({name})" if name in self.places else ""
+            if k in kept:  # if the run fails, the address is that of an array that is not `last`
+                lines.append(f"    if {name} is not last[{k}]: {ready}{found}; last[{k}] = None")
+            else:
+                lines += [f"    if not {name}.flags.carray: {ready}", f"    {found[2:] or 'pass'}"]
         return [*lines, *[f"    {text}" for text in self.fresh.values()]]
 
 
@@ -178,8 +184,14 @@ def _multiplies(graph: Any) -> bool:
 
 
 def _where(x: Any) -> int:
-    """The address of an array's memory."""
-    return x.ctypes.data  # type: ignore[no-any-return]
+    """The address of an array's memory: by its buffer in a quarter of the time that `ctypes` of NumPy takes."""
+    try:
+        return _address(_first(x))
+    except (TypeError, ValueError):  # read-only, or of no elements
+        return x.ctypes.data  # type: ignore[no-any-return]
+
+
+_first, _address = ctypes.c_char.from_buffer, ctypes.addressof
 
 
 def _ready(x: Any) -> Any:

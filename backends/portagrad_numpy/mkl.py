@@ -24,6 +24,8 @@ second after each product, on the cores that the next product needs.
 """
 SPLIT = 1 << 20
 """From how many on each thread takes a part."""
+MOST = 1 << 31
+"""Rows and columns that MKL, which counts in 32 bits, cannot take any more."""
 GRAIN = 16
 """Rows or columns of a part are a multiple of this: what a core computes at once."""
 _PARTS = ("libmkl_intel_lp64", "libmkl_sequential", "libmkl_core")
@@ -170,6 +172,7 @@ def takes(a: Any, b: Any) -> bool:
         and a.dtype.char in "fd"
         and a.shape[1] == b.shape[0]
         and min(*a.shape, b.shape[1]) > 1
+        and max(*a.shape, b.shape[1]) < MOST
         and functions() is not None
     )
 
