@@ -184,7 +184,7 @@ def _multiplies(graph: Any) -> bool:
 
 
 def _where(x: Any) -> int:
-    """The address of an array's memory: by its buffer in a quarter of the time that `ctypes` of NumPy takes."""
+    """The address of an array's memory, in a quarter of the time that ``x.ctypes.data`` takes."""
     try:
         return _address(_first(x))
     except (TypeError, ValueError):  # read-only, or of no elements
@@ -207,4 +207,4 @@ def _readable(x: Any) -> Any:
 def _in_order(strides: tuple[int, int], shape: tuple[int, int]) -> bool:
     """Whether a matrix lies in rows or in columns one after the other, maybe with gaps."""
     (rows, columns), (m, n) = strides, shape
-    return (columns == 1 and rows >= n) or (rows == 1 and columns >= m)
+    return (columns == 1 and n <= rows < mkl.MOST) or (rows == 1 and m <= columns < mkl.MOST)
