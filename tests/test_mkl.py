@@ -20,6 +20,7 @@ def team(monkeypatch):
         lacking("mkl", "MKL is not installed (pip install 'portagrad[mkl]'), or this is no Linux on x86-64")
     monkeypatch.setattr(mkl, "LEAST", 0)
     monkeypatch.setattr(mkl, "SPLIT", 0)
+    monkeypatch.setattr(mkl, "WAKING", 0)
     monkeypatch.setattr(jobs, "WORTH", 1e-3)
     monkeypatch.setattr(jobs, "WAKING", 0)
     made = threads.Team(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from typing import Any
 
@@ -34,7 +35,7 @@ class Job:
 
 
 class Run:
-    """Jobs that follow each other."""
+    """Jobs that follow each other, and what performs them."""
 
     def __init__(self, jobs: list[Job]) -> None:
         from portagrad_numpy import native
@@ -42,11 +43,14 @@ class Run:
         self.jobs = jobs
         self.rows = numpy.asarray([(j.function, j.args.ctypes.data, j.pieces) for j in jobs], numpy.int64)
         shared = sum(j.cost for j in jobs if j.pieces > 1)
-        self.wake = shared > 0 and (True if shared >= WAKING else None)
-        self.perform = native.perform
+        self.wake = shared >= WAKING
+        self.work = native.perform
+        self.call: Any = (
+            self.share if shared else functools.partial(self.work, threads.NOBODY, True, self.rows)
+        )
 
-    def __call__(self) -> None:
-        threads.team().perform(self.perform, self.rows, wake=self.wake)
+    def share(self) -> None:
+        threads.team().perform(self.work, self.rows, wake=self.wake)
 
 
 class Jobs(Placement):
@@ -57,8 +61,9 @@ class Jobs(Placement):
         self.table = numpy.zeros(len(self.layouts.root), numpy.int64)
         self.places: dict[str, int] = {}  # the name of an array -> where in the table its address stands
         self.pending: list[Job] = []
+        self.runs: list[Run] = []
         self.large = self.divided = 0  # products that MKL takes, and loops that are cut
-        self.env["at"], self.env["where"] = self.table, _where
+        self.env["at"], self.env["where"], self.env["runs"] = self.table, _where, self.runs
         self.worth = WORTH if mkl.functions() or not _multiplies(graph) else ASIDE
 
     def line(self, text: str) -> None:
@@ -68,8 +73,9 @@ class Jobs(Placement):
     def flush(self) -> None:
         """What waits to be run in one go is a line of the plan."""
         if self.pending:
-            jobs, self.pending = self.pending, []
-            super().line(f"{self.bound(f'f{len(self.env)}', Run(jobs))}()")
+            self.runs.append(Run(self.pending))
+            self.pending = []
+            super().line(f"{self.bound(f'f{len(self.env)}', self.runs[-1].call)}()")
 
     def add(self, job: Job) -> None:
         if sum(j.cost for j in self.pending) > LONGEST:

@@ -24,6 +24,8 @@ second after each product, on the cores that the next product needs.
 """
 SPLIT = 1 << 20
 """From how many on each thread takes a part."""
+WAKING = 1 << 23
+"""From how many on it pays to wake a thread, which takes as long as half of them."""
 MOST = 1 << 31
 """Rows and columns that MKL, which counts in 32 bits, cannot take any more."""
 GRAIN = 16
@@ -122,6 +124,7 @@ class Product:
         cut = m * k * n >= (SPLIT if split is None else split)
         step = -(-long // (count * GRAIN)) * GRAIN if cut else long
         self.pieces = -(-long // step)
+        self.wake = m * k * n >= WAKING
         self.function: Any = native.product.address
         self.args = numpy.zeros(native.LENGTH + 3, numpy.int64)
         self.args[[threads.COUNT, threads.STEP, native.ROWS_CUT]] = long, step, rows
@@ -132,7 +135,10 @@ class Product:
     def __call__(self, a: Any, b: Any, out: Any) -> None:
         """Multiply arrays in C or Fortran order."""
         work, args = self.native.multiply(out.itemsize), self.args.copy()
-        threads.team().perform(work, self.function, args, self.pieces, a, b, out, wake=self.pieces > 1)
+        if self.pieces == 1:
+            work(threads.NOBODY, True, self.function, args, 1, a, b, out)
+            return
+        threads.team().perform(work, self.function, args, self.pieces, a, b, out, wake=self.wake)
 
     def orders(self, *strides: Any) -> None:
         """In which order the elements of the factors and the product lie, by their strides in elements."""

@@ -31,6 +31,8 @@ TABLE, COUNT, STEP, PLACES = 0, 1, 2, 3
 """Where in a job's arguments stand: the address of the table, how many rows or elements there are, how many
 make a piece, and from here on places in the table."""
 
+NOBODY = numpy.zeros(0, numpy.int64)
+"""The shared words of one who is alone."""
 MOMENT = 2e-4
 """For how many seconds a thread looks for work before it sleeps, about (`native.SPINS`)."""
 
@@ -92,24 +94,22 @@ class Team:
                 self.words[asleep] = 0
                 bell.release()
 
-    def perform(self, work: Callable[..., None], *args: Any, wake: bool | None) -> None:
-        """What runs in machine code and shares its pieces, after waking those who sleep.
+    def perform(self, work: Callable[..., None], *args: Any, wake: bool) -> None:
+        """What runs in machine code and shares its pieces; those who sleep are woken if that pays.
 
-        With None they are woken only if the last such work was a moment ago: they stay awake for the next.
-
-        While the others help another thread of the caller's, or what a signal has interrupted, this thread
-        does all of it.
+        Else they are woken only if the last such work was a moment ago: they stay awake for the next. While
+        the others help another thread of the caller's, or what a signal has interrupted, this thread does all
+        of it.
         """
         if not self.lock.acquire(blocking=False):
             work(self.words, True, *args)
             return
         try:
-            if wake is not False:
-                now = time.perf_counter()
-                if wake or now - self.last < MOMENT:
-                    self.words[BUSY] = 1
-                    self.wake()
-                self.last = now
+            now = time.perf_counter()
+            if wake or now - self.last < MOMENT:
+                self.words[BUSY] = 1
+                self.wake()
+            self.last = now
             work(self.words, False, *args)
         finally:
             self.words[BUSY] = 0
