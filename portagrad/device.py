@@ -155,6 +155,17 @@ def devices() -> tuple[Device, ...]:
     return tuple(sorted(found, key=lambda device: device.name != _DEFAULT))
 
 
+def devices_of(backend: Backend) -> tuple[Device, ...]:
+    """The usable devices of a backend, its default first; no other library is loaded.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If the library or its driver is missing.
+    """
+    return tuple(_device(backend, native) for native in backend.devices())
+
+
 def device_of(x: Any) -> Device:
     """The device of a raw array.
 
@@ -254,7 +265,7 @@ def _report(name: str, default: bool) -> BackendReport:
     try:
         backend = get_backend(name)
         version = backend.version
-        found = tuple(_device(backend, native) for native in backend.devices())
+        found = devices_of(backend)
     except BackendUnavailableError as error:
         return BackendReport(name, version, reason=str(error))
     return BackendReport(name, version, found, default, "" if found else "it has no device")

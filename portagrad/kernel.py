@@ -47,6 +47,7 @@ class RawNamespace:
         self.prefix = prefix
         self.kinds = Kinds()
         self.device_of = backend.device_of
+        self.own = backend.own
         self.ones_: dict[Any, Any] = {}
         self.watched = backend.guard is not None or bool(backend.out_of_memory)
         self.guard = backend.guard and (lambda x: backend.guard(backend.device_of(x)))  # type: ignore[misc]

@@ -17,7 +17,7 @@ from portagrad.op import TABLE, define
 from portagrad.ops.creation import CREATION, FREQUENCIES
 from portagrad.ops.data_type import DTYPE_FUNCTIONS
 from portagrad.ops.manipulation import broadcast_shapes
-from portagrad.tensor import Tensor, backend_of, hold, raw, sample
+from portagrad.tensor import Tensor, backend_of, hold, raw
 from portagrad.trace import Traced, apply, public
 
 DTYPES = (
@@ -322,3 +322,10 @@ def namespace(name: Any = None) -> Namespace:
     Tensor(array([2., 2., 2.]))
     """
     return namespace_on(_chosen(name).backend)
+
+
+def sample(x: Any) -> Any:
+    """A raw array of the shape, dtype and device of one that may be traced."""
+    if not isinstance(x, Traced):
+        return x
+    return sample(x.value)[(0,) * x.trace.axes + (...,)] if x.trace.axes else sample(x.value)

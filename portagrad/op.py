@@ -98,6 +98,7 @@ class Op:
     category: str = ""
     kernels: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
     recipes: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
+    paths: dict[Any, Any] = field(init=False, repr=False, default_factory=dict)
 
     live: int = field(init=False, repr=False, default=0)
     several: bool = field(init=False, repr=False, default=False)

@@ -15,15 +15,17 @@ class Recipe:
     """What differentiating an op takes when a given set of its arguments is active.
 
     ``save(values, y, nodes, byproduct)`` picks what the rules read and nothing else; ``run(g, saved, params,
-    xp)`` gives the contributions (a tuple over active arguments for a pull, the sum for a push).
+    xp)`` gives the contributions (a tuple over active arguments for a pull, the sum for a push). ``saved`` is
+    the expression that `save` returns.
     """
 
-    __slots__ = ("name", "run", "save")
+    __slots__ = ("name", "run", "save", "saved")
 
-    def __init__(self, name: str, save: Callable[..., Any], run: Callable[..., Any]) -> None:
+    def __init__(self, name: str, save: Callable[..., Any], run: Callable[..., Any], saved: str = "") -> None:
         self.name = name
         self.save = save
         self.run = run
+        self.saved = saved
 
     def run_beside(self, x: Any, g: Any, saved: Any, params: Any, xp: Any) -> Any:
         """``run`` with the device of `x` current, where the library's device is ambient."""
@@ -74,7 +76,7 @@ class _Writer:
         save = define(
             f"def save(v, y, nodes, byproduct=None): return {gather}", "save", {"Abstract": Abstract}
         )
-        return Recipe(self.op.name, save, run)
+        return Recipe(self.op.name, save, run, gather)
 
     def read(self, name: str) -> str:
         """The expression by which a rule's parameter is handed over, and a note to save what it needs."""

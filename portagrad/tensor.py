@@ -256,6 +256,12 @@ class Tensor(Traced):
         return f"Tensor({self.value!r}{label})"
 
 
+class Constant(Tensor):
+    """A tensor that nothing differentiates: a type of its own, by which dispatch knows it."""
+
+    __slots__ = ()
+
+
 class ConstantTrace(Trace):
     """The lowest trace: values that nothing differentiates, held as tensors for their namespace's sake."""
 
@@ -276,7 +282,7 @@ CONSTANT = ConstantTrace()
 
 def hold(y: Any) -> Tensor:
     """A value as a tensor that nothing differentiates, unless it is a tensor already."""
-    return y if isinstance(y, Tensor) else Tensor(CONSTANT, y)
+    return y if isinstance(y, Tensor) else Constant(CONSTANT, y)
 
 
 def constants(op: Op, y: Any) -> Any:
@@ -316,13 +322,6 @@ def describe(x: Any) -> str:
     """Library, dtype, shape and device of an array or tensor, for messages."""
     backend, value = backend_of(x), raw(x)
     return f"{backend.name} {value.dtype} {tuple(value.shape)} on {device_of(value)}"
-
-
-def sample(x: Any) -> Any:
-    """A raw array of the shape, dtype and device of one that may be traced."""
-    if not isinstance(x, Traced):
-        return x
-    return sample(x.value)[(0,) * x.trace.axes + (...,)] if x.trace.axes else sample(x.value)
 
 
 def stopped(x: Any) -> Any:

@@ -36,6 +36,8 @@ class Trace:
     """Whether values become Python numbers and NumPy arrays all the same."""
     differentiates = True
     """Whether `stop_gradient` leaves the trace."""
+    recording = False
+    """Whether the trace is open and records for the way back, as `op.paths` do."""
 
     def __init__(self) -> None:
         self.level = next(_levels)
@@ -104,24 +106,41 @@ def apply(op: Op, args: tuple[Any, ...], params: Mapping[str, Any] = NO_PARAMS) 
     An exception of the library's is told which op it comes from.
     """
     try:
-        top = None
-        for a in args:
-            if isinstance(a, Traced):
-                trace = a.trace
-                if top is None or trace.level > top.level:
-                    top = trace
-        if top is None:
-            return evaluate(op, args, params)
-        if op.kind == "composite":
-            assert op.forward is not None
-            if op.ragged:
-                top.check_shape(op)
-            xp = next(a for a in args if isinstance(a, Traced)).__array_namespace__()  # type: ignore[attr-defined]
-            return op.forward(*[a if BY_TYPE[type(a)] is None else xp.hold(a) for a in args], xp=xp, **params)
-        return top.process(op, args, params)
+        return op.paths.get(types_of(args), dispatch)(op, args, params)
     except Exception as error:
         note_call(error, op.name, args, params)
         raise
+
+
+def types_of(args: Any) -> tuple[type, ...]:
+    """The types of arguments, for a look-up; to go through them would cost three times as much."""
+    count = len(args)
+    if count == 2:
+        return type(args[0]), type(args[1])
+    if count == 1:
+        return (type(args[0]),)
+    if count == 3:
+        return type(args[0]), type(args[1]), type(args[2])
+    return tuple([type(a) for a in args])
+
+
+def dispatch(op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+    """`apply`, whatever the arguments. For some types of them `op.paths` has a function that is faster."""
+    top = None
+    for a in args:
+        if isinstance(a, Traced):
+            trace = a.trace
+            if top is None or trace.level > top.level:
+                top = trace
+    if top is None:
+        return evaluate(op, args, params)
+    if op.kind == "composite":
+        assert op.forward is not None
+        if op.ragged:
+            top.check_shape(op)
+        xp = next(a for a in args if isinstance(a, Traced)).__array_namespace__()  # type: ignore[attr-defined]
+        return op.forward(*[a if BY_TYPE[type(a)] is None else xp.hold(a) for a in args], xp=xp, **params)
+    return top.process(op, args, params)
 
 
 def evaluate(op: Op, args: Any, params: Mapping[str, Any] = NO_PARAMS) -> Any:
@@ -131,7 +150,7 @@ def evaluate(op: Op, args: Any, params: Mapping[str, Any] = NO_PARAMS) -> Any:
 
 def kernel_for(op: Op, args: Any) -> Kernel:
     """The kernel of `op` for these arguments, found by their types and kept."""
-    types = tuple(map(type, args))
+    types = types_of(args)
     try:
         return op.kernels[types]  # type: ignore[no-any-return]
     except KeyError:

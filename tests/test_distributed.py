@@ -1,6 +1,6 @@
 """Ranks that mpiexec starts: what they reduce, that none waits for one that is gone, and how a job ends.
 
-The checks themselves are in ranks.py, many for each start of processes.
+The checks themselves are in rank_*.py, many for each start of processes.
 """
 
 from __future__ import annotations

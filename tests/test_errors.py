@@ -374,6 +374,7 @@ def test_exhausted_memory_names_the_op(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(TABLE["sin"], "kernels", {})
+    monkeypatch.setattr(TABLE["sin"], "paths", {})
     monkeypatch.setitem(backend.kernels, "sin", exhausted)
     y = pg.to_device(x, "torch")
     for call in (lambda: pg.sin(y), lambda: pg.grad(lambda y: pg.sum(pg.sin(y)))(y)):
@@ -393,6 +394,7 @@ def test_memory_exhausted_in_the_backward_pass_names_the_op(monkeypatch):
 
     monkeypatch.setattr(TABLE["sin"], "pulls", (exhausted,))
     monkeypatch.setattr(TABLE["sin"], "recipes", {})
+    monkeypatch.setattr(TABLE["sin"], "paths", {})
     y = pg.to_device(x, "torch")
     text = message(pg.OutOfMemoryError, lambda: pg.grad(lambda y: pg.sum(pg.sin(y)))(y))
     assert text.startswith("sin, its derivative: out of memory on torch:cpu\n")

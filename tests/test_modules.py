@@ -110,6 +110,22 @@ def test_modules_are_put_together_as_optree_does(module):
     assert list(map(id, flatten(built)[0])) == list(map(id, moved))
 
 
+def test_a_gradient_is_put_together_when_a_field_is_asked_for():
+    layer = nn.Linear(np.ones((3, 2)), np.zeros(2))
+    f = lambda layer: pg.sum(layer(np.ones((1, 3))))  # noqa: E731
+    assert vars(pg.grad(f)(layer)).keys() == {"__leaves__"}
+    np.testing.assert_array_equal(pg.grad(f)(layer).bias, [1.0, 1.0])  # not the default, None
+    assert repr(pg.grad(f)(layer)) == "Linear(weight=float64[3, 2], bias=float64[2])"
+    g = pg.grad(f)(layer)
+    assert g.weight is g.weight and vars(g).keys() == {"__leaves__", "weight", "bias"}
+    assert g.weight is flatten(g)[0][0]
+    with pytest.raises(AttributeError, match="'Linear' object has no attribute 'wieght'"):
+        g.wieght  # noqa: B018
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pg.grad(f)(layer).weight = 1
+    assert dataclasses.replace(pg.grad(f)(layer), bias=None).bias is None
+
+
 def test_a_module_never_changes():
     scale = Scale(np.ones(2))
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from mpi_job import ROOT, ranks_of
 
+import portagrad as pg
 from portagrad.train import load_config, load_model, resume, start
+from portagrad.train.launch import _own_device
 
 SECONDS = 90
 """A job that takes longer hangs."""
@@ -128,6 +130,7 @@ def test_the_loss_curve_is_the_same_on_any_number_of_ranks(
 
 
 OWN = """
+import sys
 import numpy as np
 from pathlib import Path
 from portagrad import nn, random
@@ -139,6 +142,8 @@ model = nn.MLP.init(random.key(world().rank), [64, 12, 10], device="cpu")
 loop = LoopConfig(epochs=2, batch_size=20, compile=False, figures=False)
 output = Path(f"on-{world().size}")
 fit(model, (digits["images"].reshape(-1, 64), digits["labels"]), Config(train=loop, output=output))
+# A rank loads the library of its own device alone; in one process the tests have loaded all.
+assert world().size == 1 or "torch" not in sys.modules
 """
 
 
@@ -182,6 +187,13 @@ def test_a_run_goes_on_with_another_number_of_ranks(folder: Path) -> None:
     status, out, err = ended(started(3, "train", "--resume", "one", "--set", "train.epochs=3", folder=folder))
     assert status == 0, out + err
     assert close(begun, expected)
+
+
+def test_ranks_of_a_machine_take_its_devices_in_turn() -> None:
+    pytest.importorskip("array_api_strict")
+    found = [_own_device(pg.device("strict:device1"), local_rank) for local_rank in range(3)]
+    assert [str(where) for where in found] == ["strict:device1", "strict:device2", "strict:device1"]
+    assert _own_device(pg.device("cpu"), 1) == pg.device("cpu")
 
 
 def processes(folder: Path, name: str) -> list[int]:

@@ -23,6 +23,7 @@ MUTANTS = 2000
 PICKLES = ("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
 
 
+@pytest.mark.slow
 def test_ten_thousand_mutants_are_refused_or_read(tmp_path):
     """In a process with a limit of memory and of time, watched for code run and files written."""
     command = [sys.executable, str(ROOT / "tests" / "untrusted_files.py"), str(tmp_path), "0", str(MUTANTS)]

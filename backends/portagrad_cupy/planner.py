@@ -10,7 +10,7 @@ from typing import Any
 import cupy
 import numpy
 
-from portagrad.compile.buffers import Arena, Storage, allocated
+from portagrad.compile.buffers import Storage, allocated
 from portagrad.compile.grouping import Group, group_of, grouped
 from portagrad.compile.ordering import launches, ordered
 from portagrad.compile.views import Layouts
@@ -120,8 +120,8 @@ class Planner:
         self.called: set[Any] = set()  # what the library makes
         self.functions: dict[str, str] = {}  # text -> name: equal groups share one
         self.kernels: list[str] = []
-        for step, dead in zip(self.steps, self.buffers.dead, strict=True):
-            self.step(step, dead)
+        for step, dead, used in zip(self.steps, self.buffers.dead, self.buffers.used, strict=True):
+            self.step(step, dead, used)
         self.finish()
 
     def store(self, out: Any) -> int:
@@ -147,11 +147,11 @@ class Planner:
         if self.plan.first_write is None:
             self.plan.first_write = step
 
-    def step(self, eqs: list[Any], dead: list[Any]) -> None:
+    def step(self, eqs: list[Any], dead: list[Any], used: int) -> None:
         plan, eq = self.plan, eqs[0]
         groups = [group for e in eqs if (group := group_of(e)) is not None]
         if groups:
-            self.launch(groups, {out for e in eqs for out in e.outs})
+            self.launch(groups, {out for e in eqs for out in e.outs}, used)
         elif (p := self.products[eq]) is not None:
             x, y = (plan.slot[self.layouts.root[a]] for a in eq.args)
             plan.steps.append(Multiply(p, eq, (x, y, self.store(eq.outs[0]))))
@@ -162,13 +162,10 @@ class Planner:
             plan.steps.append(Call(eq, eq.kernel(), [plan.slot[out] for out in eq.outs]))
         plan.drops.append([plan.slot[v] for v in dead if v in self.called])
 
-    def launch(self, groups: list[Group], kept: set[Any]) -> None:
-        """The kernel of groups that do not wait for each other.
-
-        What they need besides lies behind all values: no other launch runs meanwhile.
-        """
+    def launch(self, groups: list[Group], kept: set[Any], used: int) -> None:
+        """The kernel of groups that do not wait for each other; what they need besides lies behind `used`."""
         kernel = Kernel(f"launch{len(self.kernels)}")
-        behind = Arena(ALIGNMENT)
+        begin = used
         for group in groups:
             writer = GroupWriter(group, self.layouts, self.store, kept)
             text = writer.function("NAME")
@@ -181,15 +178,15 @@ class Planner:
                     self.plan.zeros[slot] = s.size
                 else:
                     dtype = numpy.dtype(s.dtype)
-                    begin, _ = behind.take(s.size * dtype.itemsize)
-                    slot = self.fixed(dtype, (s.size,), self.buffers.size + begin)
+                    slot = self.fixed(dtype, (s.size,), begin)
+                    begin += -(-s.size * dtype.itemsize // ALIGNMENT) * ALIGNMENT
                 args.append(kernel.argument(slot, s.ctype))
                 kernel.written.add(slot)
             kernel.add(Part(name, args, writer.rows, writer.blocks, str(group)), writer.parameters())
         self.kernels.append(kernel.text())
         self.plan.steps.append(Launch(kernel.name, kernel.blocks, list(kernel.slots), groups))
-        self.plan.size = max(self.plan.size, self.buffers.size + behind.size)
-        self.plan.asked += behind.size
+        self.plan.size = max(self.plan.size, begin)
+        self.plan.asked += begin - used
 
     def finish(self) -> None:
         """Results that could not be computed in place are moved there at the end."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from portagrad.compile.grouping import inside
 from portagrad.compile.views import Layouts
@@ -14,39 +16,25 @@ Place = tuple[int, int]
 """First byte and end in the arena."""
 
 
-class Arena:
-    """Places in one block of memory, handed out again when what lay there is not needed any more."""
+def packed(lives: Sequence[tuple[int, int, int]], alignment: int) -> list[Place]:
+    """Places in one block of memory for values, each needed from one step to another and of so many bytes.
 
-    def __init__(self, alignment: int) -> None:
-        self.alignment = alignment
-        self.free: list[Place] = []  # ascending, none touching another
-        self.size = 0
-
-    def take(self, size: int) -> Place:
-        """The smallest free place that is large enough, else new memory at the end."""
-        size = -(-max(1, size) // self.alignment) * self.alignment
-        fitting = [place for place in self.free if place[1] - place[0] >= size]
-        if fitting:
-            place = min(fitting, key=lambda place: place[1] - place[0])
-            self.free.remove(place)
-            if place[1] - place[0] > size:
-                self.give([(place[0] + size, place[1])])
-            return place[0], place[0] + size
-        if self.free and self.free[-1][1] == self.size:
-            begin, _ = self.free.pop()
-        else:
-            begin = self.size
-        self.size = begin + size
-        return begin, self.size
-
-    def give(self, places: Iterable[Place]) -> None:
-        joined: list[Place] = []
-        for begin, end in sorted([*self.free, *places]):
-            if joined and joined[-1][1] == begin:
-                joined[-1] = (joined[-1][0], end)
-            else:
-                joined.append((begin, end))
-        self.free = joined
+    The largest comes first, and each where the lowest bytes are that nothing else needs meanwhile: greedy by
+    size, of Pisarchyk and Lee (2020), "Efficient memory management for deep neural net inference".
+    """
+    if not lives:
+        return []
+    first, last, size = np.asarray(lives, np.int64).T
+    begin, end = np.zeros_like(size), -np.ones_like(size)  # nothing lies anywhere yet
+    for i in np.argsort(-size, kind="stable"):
+        others = np.flatnonzero((end >= 0) & (first <= last[i]) & (last >= first[i]))
+        needed, at = -(-max(1, int(size[i])) // alignment) * alignment, 0
+        for j in others[np.argsort(begin[others])]:
+            if begin[j] - at >= needed:
+                break
+            at = max(at, int(end[j]))
+        begin[i], end[i] = at, at + needed
+    return list(zip(begin.tolist(), end.tolist(), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +77,8 @@ class Buffers:
         to be copied there at the end.
     dead : list
         For each step the values of which nothing after it knows.
+    used : list of int
+        For each step the end of all that is needed meanwhile: what lies behind is free for its own needs.
     size, asked : int
         Bytes of the arena, and of all that lies in it at one time or another.
     """
@@ -97,6 +87,7 @@ class Buffers:
     over: dict[Variable, Variable] = field(default_factory=dict)
     target: dict[Variable, int] = field(default_factory=dict)
     dead: list[list[Variable]] = field(default_factory=list)
+    used: list[int] = field(default_factory=list)
     size: int = 0
     asked: int = 0
 
@@ -109,7 +100,7 @@ def donation(graph: Graph, layouts: Layouts, donated: Sequence[int]) -> dict[Var
     free = [k for k in donated if inputs[k] not in escaping]
     found: dict[Variable, int] = {}
     for y in graph.outputs:
-        if y not in made or y in found:
+        if not isinstance(y, Variable) or y not in made or y in found:
             continue
         fitting = (k for k in free if (inputs[k].shape, inputs[k].dtype) == (y.shape, y.dtype))
         if (k := next(fitting, None)) is not None:
@@ -119,7 +110,7 @@ def donation(graph: Graph, layouts: Layouts, donated: Sequence[int]) -> dict[Var
 
 
 class _Allocation:
-    """Goes through the steps as a run does, and hands memory out."""
+    """Goes through the steps as a run does, and notes which values need memory, and how long."""
 
     def __init__(
         self,
@@ -136,45 +127,51 @@ class _Allocation:
             for eq in step:
                 for root in layouts.reads(eq):
                     self.readers.setdefault(root, []).append((i, eq))
-        self.arena = Arena(storage.alignment)
-        self.live: dict[Variable, Place] = {}
-        self.found = Buffers(target=donation(graph, layouts, donated))
+        self.end = len(steps)
+        self.lives: list[list[int]] = []  # of the memories: first and last step, and bytes
+        self.memory: dict[Variable, int] = {}  # which of them a value lies in
+        self.found = found = Buffers(target=donation(graph, layouts, donated))
         for i, step in enumerate(steps):
             self.step(i, step)
-        self.found.size = self.arena.size
+        places = packed([(a, b, size) for a, b, size in self.lives], storage.alignment)
+        found.places = {v: places[k] for v, k in self.memory.items()}
+        found.size = max((end for _, end in places), default=0)
+        found.asked = sum(size for *_, size in self.lives)
+        used = np.zeros(len(steps), np.int64)
+        for (first, last, _), (_, end) in zip(self.lives, places, strict=True):
+            used[first : last + 1] = np.maximum(used[first : last + 1], end)
+        found.used = used.tolist()
 
     def step(self, i: int, eqs: Sequence[Equation]) -> None:
         for eq in eqs:
             for out in eq.outs if self.storage.writes(eq) else ():
                 self.store(out, eq, i)
-        touched = [
-            *(out for eq in eqs for out in eq.outs),
-            *(r for eq in eqs for r in self.layouts.reads(eq)),
-        ]
-        dead = [r for r in dict.fromkeys(touched) if r not in self.escaping and self.last(r, i) == i]
-        self.arena.give([self.live.pop(r) for r in dead if r in self.live])
-        self.found.dead.append(dead)
+        touched = dict.fromkeys(v for eq in eqs for v in (*eq.outs, *self.layouts.reads(eq)))
+        self.found.dead.append([v for v in touched if self.last(v, i) == i])
 
     def store(self, out: Variable, eq: Equation, i: int) -> None:
         """Find the memory of a result."""
-        found, k = self.found, self.found.target.get(out)
+        over, k = self.found.over, self.found.target.get(out)
         if k is not None and self.fits(out, eq, i, self.inputs[k]):
-            found.over[out] = self.inputs[k]
+            over[out] = self.inputs[k]
             return
         if k is None and out in self.escaping and self.storage.fresh_results:
             return
-        reads = dict.fromkeys(a for a in eq.variables() if a in self.live and a not in self.escaping)
-        for root in reads:
-            if self.fits(out, eq, i, root):
-                found.over[out] = root
-                self.live[out] = found.places[out] = self.live.pop(root)
+        taken = {over[v] for v in eq.outs if v in over}
+        for root in dict.fromkeys(eq.variables()):
+            free = root in self.memory and root not in taken and root not in self.escaping
+            if free and self.fits(out, eq, i, root):
+                over[out] = root
+                self.memory[out] = self.memory[root]
+                self.lives[self.memory[out]][1] = self.last(out, i)
                 return
-        size = math.prod(out.shape) * out.dtype.itemsize
-        self.live[out] = found.places[out] = self.arena.take(size)
-        found.asked += size
+        self.memory[out] = len(self.lives)
+        self.lives.append([i, self.last(out, i), math.prod(out.shape) * out.dtype.itemsize])
 
     def last(self, root: Variable, made: int) -> int:
         """The last step that knows of a value made in step `made`, or earlier."""
+        if root in self.escaping:
+            return self.end
         return max((i for i, _ in self.readers.get(root, ())), default=made)
 
     def fits(self, out: Variable, eq: Equation, i: int, root: Variable) -> bool:

@@ -189,9 +189,9 @@ class _Grouping:
             return None
         large, small = (a, b) if len(a.eqs) >= len(b.eqs) else (b, a)
         self.maker.update((out, large) for out in small.made if out in self.maker)
-        for root in small.reads.union(small.made).intersection(self.readers):
-            its = self.readers[root]
-            if small in its:
+        for root in (*small.reads, *small.made):
+            its = self.readers.get(root)
+            if its is not None and small in its:
                 del its[small]
                 its[large] = None
         large.space = space

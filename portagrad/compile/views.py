@@ -47,6 +47,7 @@ class Layouts:
         self.root: dict[Variable, Variable] = {}
         self.views: dict[Variable, Equation] = {}
         self._seen: dict[Variable, Any] = {}
+        self._reads: dict[Equation, frozenset[Variable]] = {}
         for v in (*graph.inputs, *graph.constants()):
             self._own(v)
         for eq in graph.equations:
@@ -76,9 +77,12 @@ class Layouts:
         """The equations that are no views."""
         return [eq for eq in graph.equations if eq.outs[0] not in self.views]
 
-    def reads(self, eq: Equation) -> set[Variable]:
+    def reads(self, eq: Equation) -> frozenset[Variable]:
         """The memories that an equation reads, by their roots."""
-        return {self.root[a] for a in eq.variables()}
+        found = self._reads.get(eq)
+        if found is None:
+            found = self._reads[eq] = frozenset([self.root[a] for a in eq.variables()])
+        return found
 
     def with_views(self, eqs: Iterable[Equation], outputs: Iterable[Any], known: Iterable[Variable]) -> Any:
         """Equations, each with the views before it that it reads, if `known` has them not; at the end those

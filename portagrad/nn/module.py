@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import Any, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, Self, dataclass_transform
 
 import optree
 
 from portagrad.op import define
-from portagrad.transforms.tree import SPACE, is_array
+from portagrad.transforms.tree import SPACE, fill, is_array
 
 _WIDTH = 88  # a longer repr is broken over lines
 
@@ -65,6 +65,9 @@ class Module:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         made: Any = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        for field in dataclasses.fields(made):
+            if field.name in made.__dict__:  # a default, which would stand for a field that is not there yet
+                delattr(made, field.name)
         flatten, unflatten = _flattening(made)
         optree.register_pytree_node(
             made, flatten, unflatten, path_entry_type=optree.GetAttrEntry, namespace=SPACE
@@ -85,6 +88,18 @@ class Module:
                     f"{where}: {_shown(value)} ({type(value).__name__}) is neither an array nor a module; "
                     f"declare the field static, `{field.name}: {type(value).__name__} = nn.static()`"
                 )
+
+    if not TYPE_CHECKING:  # which would let every name pass
+
+        def __getattr__(self, name: str) -> Any:
+            """A field of a module that a transform has made, and nobody has looked into yet."""
+            if name in self.__dataclass_fields__:
+                fill(self)
+                if name in self.__dict__:  # perhaps filled by another thread
+                    return self.__dict__[name]
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
+            )
 
     def replace(self, **changes: Any) -> Self:
         """The same module with other values in some fields.
@@ -120,6 +135,7 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: the fields, without what `flatten` remembers."""
+        fill(self)
         return {name: value for name, value in self.__dict__.items() if name != "__leaves__"}
 
     def __repr__(self) -> str:

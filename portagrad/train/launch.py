@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from portagrad import random
-from portagrad.device import Device, current_device, device, devices, transfer
+from portagrad.device import Device, current_device, device, devices_of, transfer
 from portagrad.distributed import Communicator
 from portagrad.errors import ConfigError, DataError
 from portagrad.train.config import SECOND_FILES, Config
@@ -83,7 +83,7 @@ def begun(run: Run, name: str, progress: Progress | None) -> Result:
 def _own_device(where: Device, local_rank: int) -> Device:
     """A rank's device, where its machine has several of a kind: the first rank's, the next, and so on."""
     kind = where.name.rstrip("0123456789")
-    alike = [other for other in devices() if other.name.rstrip("0123456789") == kind]
+    alike = [other for other in devices_of(where.backend) if other.name.rstrip("0123456789") == kind]
     return alike[(alike.index(where) + local_rank) % len(alike)] if where in alike else where
 
 

@@ -37,11 +37,12 @@ class ForwardTrace(Trace):
         if not self.open:
             raise LeakedTraceError(leaked(op, self))
         values, tangents = [], []
-        active = complex_ = 0
+        mine = active = complex_ = 0
         missing = None
         for i, a in enumerate(args):
             if isinstance(a, Traced):
                 if a.trace is self:
+                    mine |= 1 << i
                     if op.live >> i & 1:
                         active |= 1 << i
                         if a.payload.__class__ is Missing:
@@ -57,7 +58,7 @@ class ForwardTrace(Trace):
         y = kernel.run(*values, **params)
         if not active or paused(self):
             if not active:
-                refuse_without_rule(op, args, y, self)
+                refuse_without_rule(op, values, mine, y)
             return constants(op, y)
         parts = y if op.several else (y,)
         if not any(KIND[part.dtype] for part in parts):

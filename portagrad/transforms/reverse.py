@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from contextlib import nullcontext
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heappushpop
 from typing import Any
 
 from portagrad.backend import KIND
@@ -101,13 +101,13 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
     node drops what it saved as soon as it has been visited.
     """
     pending: dict[Node, Any] = {}
-    for node, g in seeds:
-        g = settle(g, node)
-        pending[node] = _sum(pending[node], g) if node in pending else g
-    heap = [(-node.index, node) for node in pending if node.recipe is not None]
+    for seed, g in seeds:
+        g = settle(g, seed)
+        pending[seed] = _sum(pending[seed], g) if seed in pending else g
+    heap = [(-seed.index, seed) for seed in pending if seed.recipe is not None]
     heapify(heap)
-    while heap:
-        node = heappop(heap)[1]
+    node: Node | None = heappop(heap)[1] if heap else None
+    while node is not None:
         g = pending.pop(node)
         made: Any = node.recipe  # no leaf is on the heap
         shown = g
@@ -123,6 +123,7 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
         except Exception as error:
             note_call(error, f"the derivative of {made.name}", (shown,), node.params or {})
             raise
+        following: Node | None = None  # of a chain there is one, and the heap stays empty
         for parent, part in zip(node.parents, contributions):  # noqa: B905 - strict costs on a hot path
             if part.shape != parent.shape or part.dtype != parent.dtype:
                 part = settle(part, parent)
@@ -130,11 +131,21 @@ def sweep(seeds: Iterable[tuple[Node, Any]], keep: bool = True) -> dict[Node, An
                 pending[parent] = _sum(pending[parent], part)
             else:
                 pending[parent] = part
-                if parent.recipe is not None:
+                if parent.recipe is None:
+                    continue
+                if following is None:
+                    following = parent
+                else:
                     heappush(heap, (-parent.index, parent))
         if not keep:
             node.saved, node.parents = None, ()
             node.recipe = FREED
+        if not heap:
+            node = following
+        elif following is None:
+            node = heappop(heap)[1]
+        else:
+            node = heappushpop(heap, (-following.index, following))[1]
     return pending
 
 

@@ -20,6 +20,10 @@ class WatchfulTrace(ReverseTrace):
 
     __slots__ = ()
 
+    def __init__(self, mode: str = "pull") -> None:
+        super().__init__(mode)
+        self.recording = False  # else what is written out would pass it by
+
     def process(self, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
         y = super().process(op, args, params)
         for part in y if isinstance(y, tuple) else (y,):

@@ -14,7 +14,7 @@ from portagrad.device import current_device, device_of
 from portagrad.errors import DeviceMismatchError, NonDifferentiableError
 from portagrad.namespace import to_device as move
 from portagrad.op import define
-from portagrad.tensor import CONSTANT, Tensor, backend_of, bare, describe, raw
+from portagrad.tensor import CONSTANT, Constant, Tensor, backend_of, bare, describe, raw
 from portagrad.trace import Trace, Traced
 
 SPACE = "portagrad"
@@ -51,16 +51,27 @@ def flatten(tree: Any, none_is_leaf: bool = False) -> tuple[list[Any], Any]:
 def unflatten(structure: Any, leaves: Sequence[Any], remember: bool = False) -> Any:
     """The tree of `structure` with these leaves.
 
-    With `remember` a module keeps them beside its fields, for the next `flatten`: a training step takes the
-    same trees apart four times. Not so where a list or dictionary inside could be changed, or holds None.
+    With `remember` a module keeps them for the next `flatten`, and is put together when one of its fields is
+    asked for (`fill`): a training step takes the same trees apart four times, and looks into one of them. Not
+    so where a list or dictionary inside could be changed, or holds None.
     """
     build = _builder(structure)
     if build is None:
         return structure.unflatten(leaves)
-    tree = build(leaves)
-    if remember and _NONE not in map(type, leaves):
-        tree.__dict__[REMEMBERED] = (leaves, structure)
+    if not remember or _NONE in map(type, leaves):
+        return build(leaves)
+    tree = object.__new__(structure.type)
+    tree.__dict__[REMEMBERED] = leaves, structure
     return tree
+
+
+def fill(tree: Any) -> None:
+    """Give a module that only remembers its leaves the fields made of them."""
+    if REMEMBERED in tree.__dict__ and len(tree.__dict__) == 1:
+        leaves, structure = tree.__dict__[REMEMBERED]
+        build = _builder(structure)
+        assert build is not None
+        tree.__dict__.update(build(leaves).__dict__)
 
 
 REMEMBERED = "__leaves__"
@@ -71,10 +82,10 @@ _SEEN: dict[int, tuple[Any, Any]] = {}  # the same by identity, each structure k
 
 def _builder(structure: Any) -> Callable[..., Any] | None:
     """What puts a module together whose parts cannot be changed once it is built, nor are None; else None."""
-    if not hasattr(structure.type, REMEMBERED):
-        return None
     seen = _SEEN.get(id(structure))
     if seen is None:
+        if not hasattr(structure.type, REMEMBERED):
+            return None
         if structure not in _BUILDERS:
             _BUILDERS[structure] = _written(structure) if _unchanging(structure) else None
         if len(_SEEN) > 1_000:
@@ -140,7 +151,7 @@ def is_array(x: Any) -> bool:
 
 def wrapped(x: Any) -> Any:
     """A leaf of an argument that is not differentiated: an array becomes a constant tensor."""
-    return Tensor(CONSTANT, x) if BY_TYPE[type(x)] is not None else x
+    return Constant(CONSTANT, x) if BY_TYPE[type(x)] is not None else x
 
 
 def differentiable(x: Any, what: str, position: str) -> Any:
