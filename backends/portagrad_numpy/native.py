@@ -11,6 +11,7 @@ arguments hold no addresses but places in a table of addresses, so that a plan's
 from __future__ import annotations
 
 import functools
+import platform
 from typing import Any
 
 import numba
@@ -87,14 +88,21 @@ def increase(typing: Any, words: Any, index: Any) -> Any:
 
 @intrinsic
 def pause(typing: Any) -> Any:
-    """Leave the processor's other half alone for some cycles."""
+    """Leave the processor's other half alone for some cycles, where it can be told to."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        name, *given = _PAUSES.get(platform.machine().lower(), ("",))
+        if name:
+            hints = [ir.Constant(ir.IntType(32), hint) for hint in given]
+            kind = ir.FunctionType(ir.VoidType(), [hint.type for hint in hints])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, name), hints)
         return context.get_dummy_value()
 
     return types.void(), code
+
+
+_X86, _ARM = ("llvm.x86.sse2.pause",), ("llvm.aarch64.hint", 1)  # 1 is YIELD
+_PAUSES: dict[str, Any] = {"x86_64": _X86, "amd64": _X86, "aarch64": _ARM, "arm64": _ARM}
 
 
 @intrinsic
