@@ -61,6 +61,7 @@ class Jobs(Placement):
         self.table = numpy.zeros(len(self.layouts.root), numpy.int64)
         self.places: dict[str, int] = {}  # the name of an array -> where in the table its address stands
         self.pending: list[Job] = []
+        self.ahead = 0.0  # how long these take
         self.runs: list[Run] = []
         self.large = self.divided = 0  # products that MKL takes, and loops that are cut
         self.env["at"], self.env["where"], self.env["runs"] = self.table, _where, self.runs
@@ -74,13 +75,14 @@ class Jobs(Placement):
         """What waits to be run in one go is a line of the plan."""
         if self.pending:
             self.runs.append(Run(self.pending))
-            self.pending = []
+            self.pending, self.ahead = [], 0.0
             super().line(f"{self.bound(f'f{len(self.env)}', self.runs[-1].call)}()")
 
     def add(self, job: Job) -> None:
-        if sum(j.cost for j in self.pending) > LONGEST:
+        if self.ahead > LONGEST:
             self.flush()
         self.pending.append(job)
+        self.ahead += job.cost
 
     def place(self, root: Any) -> int:
         """Where the address of a memory stands; of what changes from call to call it is put there."""
