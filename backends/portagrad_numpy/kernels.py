@@ -159,12 +159,15 @@ def _exponentials(logits: Any, labels: Any) -> tuple[_Batch, Any, Any, Any]:
     return batch, numpy.exp(e, e), places, picked
 
 
-def _cross_entropy(logits: Any, labels: Any) -> Any:
-    batch, e, _, picked = _exponentials(logits, labels)
-    total = _add.reduce(e, batch.axis)
+def _lost(total: Any, picked: Any, batch: _Batch) -> Any:
     lost = numpy.log(total, total)
     lost -= picked
     return _add.reduce(lost) / batch.count
+
+
+def _cross_entropy(logits: Any, labels: Any) -> Any:
+    batch, e, _, picked = _exponentials(logits, labels)
+    return _lost(_add.reduce(e, batch.axis), picked, batch)
 
 
 def _cross_entropy_and_slope(logits: Any, labels: Any) -> tuple[Any, Any]:
@@ -173,10 +176,8 @@ def _cross_entropy_and_slope(logits: Any, labels: Any) -> tuple[Any, Any]:
     total = _add.reduce(e, batch.axis)
     e /= (total if batch.axis == 0 else total[:, None]) * batch.count
     e.reshape(-1)[places] -= batch.share
-    lost = numpy.log(total, total)
-    lost -= picked
     slope = e if batch.axis else e.T
-    return _add.reduce(lost) / batch.count, slope if logits.ndim == 2 else slope.reshape(logits.shape)
+    return _lost(total, picked, batch), slope if logits.ndim == 2 else slope.reshape(logits.shape)
 
 
 def _cross_entropy_slope(logits: Any, labels: Any) -> Any:
