@@ -211,3 +211,21 @@ def test_a_plan_is_made_of_a_graph_alone() -> None:
     graph = pg.graph(chain, np.ones((2, 2)))
     (y,) = plan(graph, graph.run, ())(np.eye(2))
     np.testing.assert_allclose(y, chain(np.eye(2)))
+
+
+def test_scalars_of_numpy_are_arguments_too(numba: bool) -> None:
+    compiled = pg.compile(lambda x, s, n: (x * s + 1.0, n + 1), donate=2)
+    for scale in (np.float64(2), np.asarray(3.0), np.float64(4)):
+        y, n = compiled(np.ones((2, 3)), scale, np.int64(scale))
+        np.testing.assert_array_equal(y, np.ones((2, 3)) * scale + 1)
+        assert n == int(scale) + 1
+
+
+def test_what_cannot_be_written_or_lies_otherwise_is_read_all_the_same(numba: bool) -> None:
+    x = np.arange(24.0).reshape(4, 6)
+    w = np.asfortranarray(np.arange(18.0).reshape(6, 3))
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    compiled = pg.compile(lambda x, w: pg.maximum(x @ w, 1.0) * 2.0)
+    for given in (x, fixed, np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], x.view(np.memmap)):
+        np.testing.assert_array_equal(compiled(given, w), np.maximum(x @ w, 1.0) * 2.0)

@@ -174,7 +174,7 @@ class Jobs(Placement):
         lines = []
         self.env["ready"], self.env["readable"] = _ready, _readable
         kept = {*self.buffers.target.values()}  # whose memory the caller has as the last result
-        for k in range(len(self.graph.inputs)):
+        for k, v in enumerate(self.graph.inputs):
             name = f"a{k}"
             if k not in self.strict and name not in self.places:
                 continue
@@ -183,7 +183,8 @@ class Jobs(Placement):
             if k in kept:  # if the run fails, the address is that of an array that is not `last`
                 lines.append(f"    if {name} is not last[{k}]: {ready}{found}; last[{k}] = None")
             else:
-                lines += [f"    if not {name}.flags.carray: {ready}", f"    {found[2:] or 'pass'}"]
+                needed = f"if not {name}.flags.carray: " if v.shape else ""  # a scalar is no array
+                lines += [f"    {needed}{ready}", f"    {found[2:] or 'pass'}"]
         return [*lines, *[f"    {text}" for text in self.fresh.values()]]
 
 
@@ -204,12 +205,13 @@ _first, _address = ctypes.c_char.from_buffer, ctypes.addressof
 
 def _ready(x: Any) -> Any:
     """An input as in-place results need it: in C order, writeable; a copy if it is not."""
-    return x if x.flags.carray else numpy.array(x, order="C")
+    return x if x.flags.carray and isinstance(x, numpy.ndarray) else numpy.array(x, order="C")
 
 
 def _readable(x: Any) -> Any:
     """An input as jobs need it: in C order; a copy if it is not."""
-    return x if x.flags.c_contiguous and x.flags.aligned else numpy.array(x, order="C")
+    plain = x.flags.c_contiguous and x.flags.aligned and isinstance(x, numpy.ndarray)
+    return x if plain else numpy.array(x, order="C")
 
 
 def _in_order(strides: tuple[int, int], shape: tuple[int, int]) -> bool:
