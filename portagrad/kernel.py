@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from portagrad.backend import BY_TYPE, KIND, Backend, Kinds
+from portagrad.backend import BY_TYPE, Backend, Kinds
 from portagrad.device import device_of as place_of
 from portagrad.errors import BackendUnavailableError, DeviceMismatchError, OutOfMemoryError
 from portagrad.op import TABLE, Op
@@ -15,23 +15,20 @@ from portagrad.op import TABLE, Op
 class Kernel:
     """How an op runs on arguments of given types.
 
-    ``run(*args, **params)`` evaluates; ``traced`` tells whether some argument is. ``kinds`` is `KIND`, for
-    the results' dtypes. Where the adapter has a kernel for the op and its by-product, ``record`` gives both,
-    for reverse mode.
+    ``run(*args, **params)`` evaluates; ``traced`` tells whether some argument may be. Where the adapter has a
+    kernel for the op and its by-product, ``record`` gives both, for reverse mode. ``recorded`` counts how
+    often that took the long way, by the types of the arguments as they were wrapped.
     """
 
-    __slots__ = ("kinds", "record", "run", "traced")
+    __slots__ = ("record", "recorded", "run", "traced")
 
     def __init__(
-        self,
-        run: Callable[..., Any],
-        space: RawNamespace | None = None,
-        record: Callable[..., Any] | None = None,
+        self, run: Callable[..., Any], traced: bool = True, record: Callable[..., Any] | None = None
     ) -> None:
         self.run = run
-        self.traced = space is None
-        self.kinds: Any = KIND if space is None else space.kinds
+        self.traced = traced
         self.record = record
+        self.recorded: dict[Any, int] = {}
 
 
 class RawNamespace:
@@ -126,10 +123,7 @@ def resolve(op: Op, args: Sequence[Any]) -> Kernel:
     if not backend.one_device:
         run = _guarded(op, run, backend)
         record = record and _guarded(op, record, backend)
-    kernel = Kernel(run, raw_namespace(backend), record)
-    if op.moves:
-        kernel.kinds = KIND
-    return kernel
+    return Kernel(run, traced=False, record=record)
 
 
 def native(op: Op, backend: Backend) -> Callable[..., Any]:

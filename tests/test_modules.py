@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import pickle
 from typing import Any, NamedTuple
 
@@ -124,6 +125,56 @@ def test_a_gradient_is_put_together_when_a_field_is_asked_for():
     with pytest.raises(dataclasses.FrozenInstanceError):
         pg.grad(f)(layer).weight = 1
     assert dataclasses.replace(pg.grad(f)(layer), bias=None).bias is None
+
+
+class Named(nn.Module):
+    """What is no field here is one of the subclass."""
+
+    weight: Any
+    name = "named"
+
+    @property
+    def wrong(self):
+        return self.name.uper()
+
+
+class Peculiar(Named):
+    """A module with attributes of a user's own of every kind."""
+
+    name: str = nn.static(default="peculiar")
+    version: int = dataclasses.field(default=1, init=False, metadata={"static": True})
+
+    def __getattr__(self, name):
+        return getattr(self.weight, name)
+
+    @functools.cached_property
+    def table(self):
+        return {}
+
+
+def test_a_gradient_has_the_fields_of_its_module_whatever_else_its_class_has():
+    gradient = lambda: pg.grad(lambda m: pg.sum(m.weight))(Peculiar(np.ones(2), "own"))  # noqa: E731
+    assert gradient().name == "own" and gradient().version == 1
+    assert gradient().shape == (2,) and {"weight", "name"} <= set(dir(gradient()))
+    g = gradient()
+    assert g.table == {} and g.weight.shape == (2,)
+
+
+def test_a_class_of_modules_has_its_defaults_as_any_dataclass():
+    class Halved(Scale):
+        half: Any = 0.5
+
+    class Again(Halved):
+        half: Any
+
+    assert Scale.power == Again.power == 1
+    assert Halved.half == Again.half == Again(np.ones(2)).half == 0.5
+    assert not hasattr(Scale, "factor")
+
+
+def test_an_error_in_a_property_is_the_one_that_is_raised():
+    with pytest.raises(AttributeError, match="'str' object has no attribute 'uper'"):
+        Named(np.ones(2)).wrong  # noqa: B018
 
 
 def test_a_module_never_changes():

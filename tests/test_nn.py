@@ -287,6 +287,14 @@ def test_weights_and_smoothing_are_torchs_and_add_up_over_slices(torch, weights,
         assert np.isfinite(ours(logits)) and np.isfinite(pg.grad(ours)(logits)).all()
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (2, 3, 5)])
+def test_cross_entropy_of_logits_in_any_order_is_the_same(shape):
+    logits, labels = draw(shape), np.arange(math.prod(shape[:-1])).reshape(shape[:-1]) % shape[-1]
+    step = pg.value_and_grad(nn.cross_entropy)
+    for found, expected in zip(step(np.asfortranarray(logits), labels), step(logits, labels), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("delta", [0.5, 2.0])
 def test_losses_of_regressions_are_torchs_to_second_order(torch, delta):
     a, b = 2 * draw((6, 2)), np.zeros((6, 2))

@@ -489,3 +489,23 @@ def test_bad_chunk_sizes(name, chunk_size):
         ValueError, match=rf"{name}: chunk_size is {chunk_size}; it must be a positive integer"
     ):
         CHUNKED[name](pg.sin, chunk_size=chunk_size)
+
+
+class Called:
+    """An object that can be called, without a name."""
+
+    def __call__(self, x):
+        return cubes(x)
+
+
+@pytest.mark.parametrize("f", [cubes, pg.sum, Called(), functools.partial(cubes), functools.cache(cubes)])
+@pytest.mark.parametrize("transform", [pg.grad, pg.value_and_grad])
+def test_a_gradient_takes_over_what_a_wrapper_of_functools_does(transform, f, monkeypatch):
+    if hasattr(f, "__dict__"):
+        monkeypatch.setattr(f, "mark", 1, raising=False)
+    made = transform(f)
+    expected = functools.wraps(f)(lambda x: x)
+    assert made.__wrapped__ is f and vars(made).keys() == vars(expected).keys()
+    for name in functools.WRAPPER_ASSIGNMENTS:
+        if hasattr(f, name):
+            assert getattr(made, name) == getattr(f, name)

@@ -154,7 +154,7 @@ def _exponentials(logits: Any, labels: Any) -> tuple[_Batch, Any, Any, Any]:
         e = logits.T.copy()
         e -= _maximum.reduce(e)
     else:
-        e = logits - _maximum.reduce(logits, 1, None, None, True)
+        e = numpy.subtract(logits, _maximum.reduce(logits, 1, None, None, True), order="C")
     picked = e.take(places)
     return batch, numpy.exp(e, e), places, picked
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Self, dataclass_transform
+from typing import Any, Self, dataclass_transform
 
 import optree
 
@@ -66,8 +66,8 @@ class Module:
         super().__init_subclass__(**kwargs)
         made: Any = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         for field in dataclasses.fields(made):
-            if field.name in made.__dict__:  # a default, which would stand for a field that is not there yet
-                delattr(made, field.name)
+            default = getattr(made, field.name, dataclasses.MISSING)
+            setattr(made, field.name, _Field(field.name, default))
         flatten, unflatten = _flattening(made)
         optree.register_pytree_node(
             made, flatten, unflatten, path_entry_type=optree.GetAttrEntry, namespace=SPACE
@@ -88,18 +88,6 @@ class Module:
                     f"{where}: {_shown(value)} ({type(value).__name__}) is neither an array nor a module; "
                     f"declare the field static, `{field.name}: {type(value).__name__} = nn.static()`"
                 )
-
-    if not TYPE_CHECKING:  # which would let every name pass
-
-        def __getattr__(self, name: str) -> Any:
-            """A field of a module that a transform has made, and nobody has looked into yet."""
-            if name in self.__dataclass_fields__:
-                fill(self)
-                if name in self.__dict__:  # perhaps filled by another thread
-                    return self.__dict__[name]
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self
-            )
 
     def replace(self, **changes: Any) -> Self:
         """The same module with other values in some fields.
@@ -143,6 +131,25 @@ class Module:
         return _enclosed(
             f"{type(self).__name__}(", [f"{name}={_shown(getattr(self, name))}" for name in fields], ")"
         )
+
+
+class _Field:
+    """A field where it is no attribute of the object: of a class its default, and of a module that a
+    transform has made, and nobody has looked into yet, what `fill` puts there."""
+
+    def __init__(self, name: str, default: Any) -> None:
+        self.name = name
+        self.default = default
+
+    def __get__(self, module: Any, cls: type) -> Any:
+        if module is not None:
+            fill(module)
+            if self.name in module.__dict__:
+                return module.__dict__[self.name]
+        if self.default is dataclasses.MISSING:
+            whose = f"type object {cls.__name__!r}" if module is None else f"{cls.__name__!r} object"
+            raise AttributeError(f"{whose} has no attribute {self.name!r}")
+        return self.default
 
 
 def _flattening(cls: type) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -218,10 +218,13 @@ def differentiated(
 
 
 def named_after(f: Callable[..., Any], made: Any) -> Callable[..., Any]:
-    """What `functools.wraps` does, at a fifth of its time: steps are differentiated anew each time."""
+    """What `functools.wraps` does, at a quarter of its time: steps are differentiated anew each time."""
     try:
         made.__name__, made.__qualname__, made.__module__ = f.__name__, f.__qualname__, f.__module__
-        made.__doc__, made.__wrapped__ = f.__doc__, f
+        made.__doc__, made.__annotations__ = f.__doc__, f.__annotations__
+        if f.__dict__:
+            made.__dict__.update(f.__dict__)
+        made.__wrapped__ = f
     except AttributeError:  # of an object that can be called
         functools.update_wrapper(made, f)
     return made  # type: ignore[no-any-return]

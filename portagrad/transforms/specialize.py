@@ -17,10 +17,10 @@ def path(op, args, params):
     {arguments}= args
     trace = a{first}.trace
     if {elsewhere}not trace.recording or pauses:
-        return dispatch(op, args, params)
+        return otherwise(op, args, params)
     {unwrapping}
     if {others}:
-        return dispatch(op, args, params)
+        return otherwise(op, args, params)
     {run}
     dtype = y.dtype
     v = ({given})
@@ -39,21 +39,16 @@ def path(op, args, params):
 def specialize(
     op: Op, args: Sequence[Any], values: Sequence[Any], kernel: Kernel, pauses: list[None]
 ) -> None:
-    """Keep a path for arguments of these types, the second time that they come.
+    """Keep a path for arguments of these types with such values, the second time that they come.
 
     It takes for granted what held this time: which arguments are tensors of one trace, of which type their
     values are, that they are real, and the result of the dtype of the first. Where that does not hold, it
-    goes the long way.
+    goes the path that was there before, for values of other types, and in the end the long way.
     """
     types = types_of(args)
-    if types not in op.paths:
-        op.paths[types] = dispatch
-    elif op.paths[types] is dispatch:
-        op.paths[types] = _written(op, types, values, kernel, pauses) or _long_way
-
-
-def _long_way(op: Op, args: Any, params: Any) -> Any:
-    return dispatch(op, args, params)
+    times = kernel.recorded[types] = kernel.recorded.get(types, 0) + 1
+    if times == 2 and (path := _written(op, types, values, kernel, pauses)) is not None:
+        op.paths[types] = path
 
 
 def _written(
@@ -86,6 +81,7 @@ def _written(
         saved=made.saved,
     )
     env: dict[str, Any] = {f"T{i}": type(values[i]) for i in wrapped}
-    env |= {"recipe": made, "run": kernel.record or kernel.run, "pauses": pauses, "dispatch": dispatch}
+    env |= {"recipe": made, "run": kernel.record or kernel.run, "pauses": pauses}
+    env |= {"otherwise": op.paths.get(types, dispatch)}
     env |= {"new": object.__new__, "indices": indices, "Node": Node, "Tensor": Tensor, "Abstract": Abstract}
     return define(text, "path", env)

@@ -67,11 +67,12 @@ def unflatten(structure: Any, leaves: Sequence[Any], remember: bool = False) -> 
 
 def fill(tree: Any) -> None:
     """Give a module that only remembers its leaves the fields made of them."""
-    if REMEMBERED in tree.__dict__ and len(tree.__dict__) == 1:
-        leaves, structure = tree.__dict__[REMEMBERED]
+    there = tree.__dict__
+    if REMEMBERED in there and there.keys().isdisjoint(tree.__dataclass_fields__):
+        leaves, structure = there[REMEMBERED]
         build = _builder(structure)
         assert build is not None
-        tree.__dict__.update(build(leaves).__dict__)
+        there.update(build(leaves).__dict__)
 
 
 REMEMBERED = "__leaves__"
