@@ -67,7 +67,7 @@ class Interleaved(BarProgress):
     def _bare(self) -> float:
         began = time.perf_counter()
         for inputs, labels in self._batches:
-            *carried, _loss, _hits = self._step(*self._carried, inputs, labels)
+            *carried, _loss, _weight, _hits = self._step(*self._carried, inputs, labels)
             self._carried = tuple(carried)
         return time.perf_counter() - began
 

@@ -50,14 +50,14 @@ def portagrad(
 
 def _without_mkl(step: Callable[[], Any]) -> Callable[[], Any]:
     """A step of which NumPy's own BLAS computes the products: as where the extra is not installed."""
-    team = mkl.team
+    functions = mkl.functions
 
     def take() -> Any:
-        mkl.team = lambda: None
+        mkl.functions = lambda: None
         try:
             return step()
         finally:
-            mkl.team = team
+            mkl.functions = functions
 
     return take
 

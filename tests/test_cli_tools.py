@@ -11,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from portagrad import cli
-from portagrad.train import load_config, load_model
+from portagrad import cli, random
+from portagrad.errors import DataError
+from portagrad.train import DataConfig, load_config, load_model
+from portagrad.train.prepare import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-c", "from portagrad.cli import main; main()"]
@@ -127,13 +131,51 @@ def test_wrong_names_are_one_line_with_the_nearest(trained):
     for args, message in (
         (["named.csv", "--labels", "digits"], "the nearest is 'digit'"),
         (["small.npz", "--labels", "label"], "the nearest is 'labels'"),
-        (["images.npy", "--labels", "x"], "only CSV and NPZ files hold labels"),
+        (["images.npy", "--labels", "x"], "only CSV, NPZ and Parquet files hold labels"),
         (["none.csv"], "none.csv"),
     ):
         code, _, err = run("predict", trained / "run", trained / args[0], *args[1:])
         assert code == 2 and message in err and err.count("\n") == 1
     code, _, err = run("predict", trained / "small.npz", trained / "images.npy")
     assert code == 2 and "not a whole safetensors file" in err
+
+
+def test_columns_are_found_by_the_names_that_the_model_was_trained_on(fitted, tmp_path):
+    lines = [line.split(",") for line in (fitted / "table.csv").read_text().splitlines()]
+    swapped = "\n".join(",".join(row[i] for i in (4, 2, 0, 3, 1)) for row in lines)
+    by_name = ["--labels", "rent", "--labels", "warmth"]
+    expected = run("predict", fitted / "run", fitted / "table.csv", *by_name)
+    assert run("predict", fitted / "run", "-", *by_name, input=swapped) == expected
+    code, out, err = run("predict", fitted / "run", "-", *by_name, input=swapped.replace(",b,", ",bb,", 1))
+    assert (code, out) == (
+        2,
+        "",
+    ) and "no column 'b', which the model was trained on; the nearest" in err
+    columns = dict(zip(lines[0], zip(*(map(float, row) for row in lines[1:]), strict=True), strict=True))
+    order = ["warmth", "c", "b", "a", "rent"]
+    pq.write_table(
+        pa.table({name: columns[name] for name in order}), tmp_path / "t.parquet", row_group_size=40
+    )
+    assert run("predict", fitted / "run", tmp_path / "t.parquet", *by_name) == expected
+    pq.write_table(pa.table({name: columns[name] for name in "abc"}), tmp_path / "t.parquet")
+    code, out, err = run("predict", fitted / "run", tmp_path / "t.parquet")
+    assert (code, err) == (0, "") and out == expected[1]
+    pq.write_table(pa.table({name: columns[name] for name in "ab"}), tmp_path / "t.parquet")
+    code, out, err = run("predict", fitted / "run", tmp_path / "t.parquet")
+    assert (code, out) == (2, "") and "t.parquet: column 'c': no such column" in err
+    # Names of a file of the test's own are compared too, and its columns put in order.
+    (tmp_path / "x.csv").write_text("a,b,kind\n" + "".join(f"{i},{-i},{i % 2}\n" for i in range(20)))
+    (tmp_path / "t.csv").write_text("b,kind,a\n-1,1,1\n-2,0,2\n")
+    config = DataConfig(
+        path=tmp_path / "x.csv", labels="kind", test_path=tmp_path / "t.csv", standardize="none"
+    )
+    test = prepare(config, random.key(0)).test
+    assert test.inputs.tolist() == [[1, -1], [2, -2]] and test.targets.tolist() == [1, 0]
+    (tmp_path / "t.csv").write_text("c,kind,a\n-1,1,1\n-2,0,2\n")
+    with pytest.raises(
+        DataError, match=r"t\.csv: the column 'b' is not in both, the training and the test file"
+    ):
+        prepare(config, random.key(0))
 
 
 def test_export_agrees_with_onnxruntime(trained, tmp_path):

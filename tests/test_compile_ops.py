@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,9 @@ from hypothesis import strategies as st
 
 import portagrad as pg
 import portagrad_numpy.blocks as blocks
+import portagrad_numpy.jobs as jobs
 import portagrad_numpy.loops as loops
+import portagrad_numpy.mkl as mkl
 import portagrad_numpy.threads as threads
 from portagrad.op import TABLE, Op
 from portagrad.testing import draws
@@ -31,6 +36,31 @@ def interpreted(source: str, constants: Any, types: Any, associative: bool) -> A
     return scope["step"]
 
 
+def interpreted_job(source: str, constants: Any, associative: bool) -> Any:
+    """A generated loop as a job that calls Python."""
+
+    def word(address: int, k: int) -> int:
+        return ctypes.c_int64.from_address(address + 8 * k).value
+
+    def pointer(args: int, k: int) -> int:
+        return word(word(args, 0), word(args, k))
+
+    def carray(address: int, length: int, dtype: Any) -> Any:
+        memory = (ctypes.c_byte * (1 << 16)).from_address(address)  # of which only a part is looked at
+        return np.frombuffer(memory, dtype)
+
+    scope = {"math": math, "numpy": np, "word": word, "pointer": pointer, "carray": carray, **dict(constants)}
+    exec(source, scope)
+    job = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(scope["step"])
+    return SimpleNamespace(address=ctypes.cast(job, ctypes.c_void_p).value, job=job)
+
+
+@functools.cache
+def two() -> threads.Team:
+    """A team of two."""
+    return threads.Team(2)
+
+
 STYLES = ("calls", "loops", "blocks", "blocks of loops")
 """The ways in which a plan for NumPy computes."""
 
@@ -39,6 +69,10 @@ STYLES = ("calls", "loops", "blocks", "blocks of loops")
 def style(request: Any, monkeypatch: Any) -> str:
     monkeypatch.setattr(loops, "AVAILABLE", "loops" in request.param)
     monkeypatch.setattr(loops, "_compiled", interpreted)
+    monkeypatch.setattr(loops, "_job", interpreted_job)
+    monkeypatch.setattr(jobs, "WORTH", 1e-3)  # every loop in pieces
+    monkeypatch.setattr(mkl, "GRAIN", 1)
+    monkeypatch.setattr(threads, "team", two)
     if "blocks" in request.param:  # of two elements, on two threads
         monkeypatch.setattr(blocks, "LARGE", 1)
         monkeypatch.setattr(blocks, "WORK", 8)

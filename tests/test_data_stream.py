@@ -23,6 +23,7 @@ from portagrad.data import (
     batches,
     blocks,
     class_weights,
+    parquet_file,
     prefetched,
     read,
     read_npy,
@@ -31,6 +32,7 @@ from portagrad.data import (
 from portagrad.data import source as source_module
 from portagrad.errors import DataError
 from portagrad.train import Config, DataConfig, LoopConfig, resume, start
+from portagrad.train.feed import Feed, on_host
 from portagrad.train.prepare import prepare
 from portagrad.train.weights import named_leaves
 
@@ -60,6 +62,7 @@ def files(tmp_path):
         pq.write_table(pa.table({**columns, "y": targets}), tmp_path / "t.parquet", row_group_size=7)
         return NpySource(tmp_path / "x.npy", tmp_path / "y.npy"), ParquetSource(tmp_path / "t.parquet", ["y"])
 
+    write.folder = tmp_path
     return write
 
 
@@ -92,6 +95,77 @@ def test_every_source_streams_the_same_rows_in_the_same_order(files):
     assert len({row // 7 for row in flat[:7]}) > 1
     other = listed(stream(source, pg.random.fold_in(KEY, 2), 8, window_bytes=3 * 7 * 16))
     assert other != orders[0]
+
+
+@pytest.fixture
+def large_group(monkeypatch, tmp_path):
+    """A table as one row group, which is too large to be read whole; blocks are of 7 rows."""
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 7 * 16)
+    monkeypatch.setattr(parquet_file, "_WHOLE", 10 * 16)
+
+    def write(inputs, **targets):
+        columns = {f"c{i}": inputs[:, i] for i in range(inputs.shape[1])}
+        pq.write_table(pa.table({**columns, **targets}), tmp_path / "large.parquet")
+        return ParquetSource(tmp_path / "large.parquet", list(targets))
+
+    return write
+
+
+def test_a_large_row_group_is_streamed_as_any_blocks(large_group):
+    inputs, targets = table(100)
+    expected = list(stream(ArraySource(inputs, targets), KEY, 8, window_bytes=3 * 7 * 16))
+    source = large_group(inputs, y=targets)
+    for first in (0, 5):
+        epoch = stream(source, KEY, 8, start=first, window_bytes=3 * 7 * 16)
+        for ours, theirs in zip(epoch, expected[first:], strict=True):
+            assert all(map(np.array_equal, ours, theirs))
+    text = large_group(inputs, y=[f"class {n % 3}" for n in targets])
+    assert [str(x) for x in text.block(14)[1]] == ["class 2", "class 0"]  # of rows 98 and 99
+    both = large_group(inputs, y=targets, z=targets * 2.0)
+    np.testing.assert_array_equal(both.block(2)[1], [[n, 2 * n] for n in range(14, 21)])
+    # A group of 10 rows is read whole, one of 11 is not.
+    assert [len(large_group(inputs[:n], y=targets[:n]).bounds) for n in (10, 11)] == [2, 3]
+
+
+def test_what_is_wrong_with_a_large_row_group(large_group, tmp_path, monkeypatch):
+    inputs, targets = table(40)
+    inputs[23, 1] = np.nan
+    with pytest.raises(DataError, match=r"large\.parquet: row 23, column 'c1' is nan"):
+        list(blocks(large_group(inputs, y=targets)))
+    missing = [None if n == 31 else n for n in targets.tolist()]
+    with pytest.raises(DataError, match=r"large\.parquet: row 31, column 'y' is null"):
+        list(blocks(large_group(table(40)[0], y=missing)))
+    source = large_group(*table(40)[:1], y=targets)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
+    with pytest.raises(
+        DataError, match=r"too large to be read at once, .*nowhere failed \(No such file.*TMPDIR"
+    ):
+        source.block(0)
+    monkeypatch.delenv("TMPDIR")
+    path = tmp_path / "large.parquet"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match=r"large\.parquet: no Parquet file, or damaged"):
+        source.block(0)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_stream_is_the_same_on_every_device(files, xp_device):
+    """Batches of both formats and all examples in their order, as they reach the device."""
+    files(*table(60))
+    for path, labels in (("x.npy", "y.npy"), ("t.parquet", "y")):
+        labels = str(files.folder / labels) if path == "x.npy" else labels
+        config = DataConfig(path=files.folder / path, labels=labels, classes=60, stream=True)
+        train = prepare(config, KEY).train
+        feed = Feed(train, xp_device)
+        for ours, theirs in (
+            (feed.batches(KEY, 16, 1), train.batches(KEY, 16, 1, (0, 1))),
+            (feed.all(), train.rows(0, len(train))),
+        ):
+            for moved, host in zip(ours, theirs, strict=True):
+                assert {pg.device(array) for array in moved} == {xp_device}
+                assert all(
+                    np.array_equal(on_host(one), other) for one, other in zip(moved, host, strict=True)
+                )
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -156,6 +230,23 @@ def test_moments_merged_block_by_block_are_those_of_the_whole():
         np.testing.assert_allclose(fitted.scale, np.broadcast_to(x.std(axis=axis), 3), rtol=1e-9)
     fitted = Standardization.fit(x)
     np.testing.assert_allclose(fitted.undo(fitted(x)), x, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "float64", "int32"])
+@pytest.mark.parametrize("mean", [0.0, 100.0, 1e6, 1e34])
+def test_standardised_inputs_are_those_of_float64_to_the_last_bits_of_their_dtype(dtype, mean):
+    """A mean far above the deviation, and one beyond what is computed in float32 alone."""
+    rng = np.random.default_rng(0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        x = np.clip(rng.normal(mean, 0.5 + mean / 50, (300, 7)), 0, np.iinfo(np.uint8).max)
+        x = (rng.normal(mean, 0.5 + mean / 1e5, (300, 7)) if dtype.startswith("float") else x).astype(dtype)
+    fitted = Standardization.fit(x)
+    exact = (x.astype(np.float64) - fitted.mean) / fitted.scale
+    rows = rng.permutation(300)[:50]
+    for ready, expected in ((fitted(x, "float32"), exact), (fitted(x, "float32", rows), exact[rows])):
+        assert ready.dtype == np.float32
+        np.testing.assert_allclose(ready, expected, rtol=5e-7, atol=1e-9)
+    np.testing.assert_array_equal(fitted(x, "float64", rows), exact[rows])
 
 
 def test_balanced_class_weights_are_scikit_learns():
@@ -422,7 +513,6 @@ import re, sys
 from pathlib import Path
 
 import portagrad as pg
-from portagrad.data import stream
 from portagrad.train import DataConfig
 from portagrad.train.feed import Feed
 from portagrad.train.prepare import prepare
@@ -431,12 +521,13 @@ def peak():
     # VmHWM, not ru_maxrss, which a process inherits from the one that started it.
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
-folder = Path(sys.argv[1])
-small = DataConfig(path=folder / "a.npy", labels=str(folder / "b.npy"), stream=True, window_mb=8)
-large = DataConfig(path=folder / "x.npy", labels=str(folder / "y.npy"), stream=True, window_mb=8)
+folder, format = Path(sys.argv[1]), sys.argv[2]
 before = None
-for config in (small, large):
-    prepared = prepare(config, pg.random.key(0))
+for size in ("small", "large"):
+    files = {"path": folder / f"{size}.parquet", "labels": "y"}
+    if format == "npy":
+        files = {"path": folder / f"{size}.npy", "labels": str(folder / f"{size}-y.npy")}
+    prepared = prepare(DataConfig(**files, stream=True, window_mb=8), pg.random.key(0))
     feed, rows = Feed(prepared.train, pg.device("numpy")), 0
     for inputs, labels in feed.batches(pg.random.key(1), 256):
         rows += len(labels)
@@ -446,16 +537,27 @@ print(round(growth, 1))
 """
 
 
-def test_memory_stays_flat_on_a_file_of_several_times_what_it_may_take(tmp_path):
-    """A run over 300 MB peaks less than 60 MB above what a run over 1 MB takes; both windows are of 8 MB."""
-    for (x, y), rows in ((("a", "b"), 1000), (("x", "y"), 300_000)):
-        # Files with holes: blocks of zeros take neither time nor disk.
-        inputs = np.lib.format.open_memmap(tmp_path / f"{x}.npy", "w+", np.float32, (rows, 250))
-        inputs[:: rows // 10, 0] = 1
-        np.save(tmp_path / f"{y}.npy", np.arange(rows, dtype=np.int8) % 2)
-        del inputs
+@pytest.mark.parametrize("format", ["npy", "parquet"])
+def test_memory_stays_flat_on_a_file_of_several_times_what_it_may_take(tmp_path, format):
+    """A run over 200 MB peaks less than 60 MB above what one over 1 MB takes; windows are of 8 MB.
+
+    All of the Parquet file is one row group, in which pyarrow needs some bytes of every column.
+    """
+    for size, rows in (("small", 1000), ("large", 200_000)):
+        labels = np.arange(rows, dtype=np.int8) % 2
+        if format == "npy":
+            # Files with holes: blocks of zeros take neither time nor disk.
+            inputs = np.lib.format.open_memmap(tmp_path / f"{size}.npy", "w+", np.float32, (rows, 250))
+            inputs[:: rows // 10, 0] = 1
+            np.save(tmp_path / f"{size}-y.npy", labels)
+            del inputs
+        else:
+            column = np.zeros(rows, np.float32)
+            column[:: rows // 10] = 1
+            columns = {f"c{i}": column for i in range(250)}
+            pq.write_table(pa.table({**columns, "y": labels}), tmp_path / f"{size}.parquet")
     run = subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", _LIMITED, str(tmp_path), format], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     assert 0 < float(run.stdout) < 60, f"grew by {run.stdout.strip()} MB"

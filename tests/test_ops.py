@@ -115,11 +115,13 @@ def test_single_precision_has_the_derivatives_of_double(op, dtype, xp_device):
 
 @over_the_table("second")
 def test_second_derivatives_in_every_mix_of_modes(op, dtype, xp_device):
-    """Forward and reverse, over each other and over themselves; on slow libraries each over reverse."""
+    """Forward and reverse, over each other and over themselves; slow libraries try each over reverse once."""
     if xp_device.backend.name not in SLOW:
         for call in draws(op, xp_device, dtype):
             check_grads(call, call.xs, order=2)
         return
+    if dtype != DTYPES[op.dtypes][-1]:
+        pytest.skip("once for each op: the rules are those that fast libraries try in each dtype")
     call = next(calls(op, xp_device, dtype))
     y, _ = pg.vjp(call, *call.xs)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,8 @@ def numba(request: Any, monkeypatch: Any) -> bool:
 def two_threads(monkeypatch: Any) -> None:
     monkeypatch.setattr(threads, "count", lambda: 2)
     monkeypatch.setattr(blocks, "WORK", 1 << 14)
+    team = threads.Team(2)
+    monkeypatch.setattr(threads, "team", lambda: team)
 
 
 def only(compiled: Any) -> Any:
@@ -153,36 +154,6 @@ def test_threads_of_the_caller_may_share_functions_and_the_pool(monkeypatch: Any
         assert all(pool.map(work, range(8)))
 
 
-def test_workers_share_the_pieces_and_an_error_waits_for_all(two_threads: None) -> None:
-    done: list[tuple[int, int]] = []
-    begun = threading.Event()
-
-    def here(lo: int, hi: int) -> None:
-        assert begun.wait(10), "the other worker takes a piece of its own"
-        done.append((lo, hi))
-
-    def there(lo: int, hi: int) -> None:
-        begun.set()
-        done.append((lo, hi))
-        raise ValueError("there")
-
-    pieces = [(0, 2), (2, 4), (4, 5)]
-    with pytest.raises(ValueError, match="there"):
-        threads.each([here, there], pieces)
-    assert sorted(done) == pieces
-
-
-def test_a_thread_that_comes_late_is_not_waited_for(two_threads: None) -> None:
-    busy = threading.Event()
-    threads._pool.cache_clear()
-    pool = threads._pool()
-    blocker = pool.submit(busy.wait, 10)
-    done: list[int] = []
-    threads.each([lambda lo, hi: done.append(lo), lambda lo, hi: done.append(-1)], [(0, 1), (1, 2)])
-    assert done == [0, 1] and not blocker.done()
-    busy.set()
-
-
 @pytest.mark.usefixtures("two_threads")
 def test_the_callers_error_state_holds_on_every_thread(monkeypatch: Any) -> None:
     monkeypatch.setattr(loops, "AVAILABLE", False)
@@ -233,10 +204,28 @@ def test_loops_that_differ_in_their_memories_alone_are_compiled_once(monkeypatch
     for y in compiled([a.copy() for a in w], g):
         np.testing.assert_allclose(y, 1 - 0.2 / 3)
     (source,) = only(compiled).loops
-    assert source.count("def nest") == 1 and source.count("    nest0(") == 3 and source.count("for j in") == 2
+    assert source.count("for j in") == 1 and "4 generated loops in 1 functions" in compiled.report()
 
 
 def test_a_plan_is_made_of_a_graph_alone() -> None:
     graph = pg.graph(chain, np.ones((2, 2)))
     (y,) = plan(graph, graph.run, ())(np.eye(2))
     np.testing.assert_allclose(y, chain(np.eye(2)))
+
+
+def test_scalars_of_numpy_are_arguments_too(numba: bool) -> None:
+    compiled = pg.compile(lambda x, s, n: (x * s + 1.0, n + 1), donate=2)
+    for scale in (np.float64(2), np.asarray(3.0), np.float64(4)):
+        y, n = compiled(np.ones((2, 3)), scale, np.int64(scale))
+        np.testing.assert_array_equal(y, np.ones((2, 3)) * scale + 1)
+        assert n == int(scale) + 1
+
+
+def test_what_cannot_be_written_or_lies_otherwise_is_read_all_the_same(numba: bool) -> None:
+    x = np.arange(24.0).reshape(4, 6)
+    w = np.asfortranarray(np.arange(18.0).reshape(6, 3))
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    compiled = pg.compile(lambda x, w: pg.maximum(x @ w, 1.0) * 2.0)
+    for given in (x, fixed, np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], x.view(np.memmap)):
+        np.testing.assert_array_equal(compiled(given, w), np.maximum(x @ w, 1.0) * 2.0)

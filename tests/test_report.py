@@ -204,6 +204,8 @@ def test_axes_hold_their_values_and_their_ticks_are_round():
 def test_a_curve_breaks_where_a_value_is_missing():
     chart = line_chart("Loss", [1, 2, 3, 4], [Line("a", [1.0, None, 3.0, 2.0])])
     assert chart.paths[0].d.count("M") == 2 and chart.paths[0].d.count("h0") == 1
+    (dot,) = chart.paths[1:]  # what stands alone is seen
+    assert dot.form == "dots" and chart.paths[0].d.startswith(dot.d)
     assert [point["title"] for point in json.loads(chart.points)] == [f"epoch {n}" for n in (1, 2, 3, 4)]
     assert line_chart("Loss", [1, 2], [Line("a", [None, None])]) is None
 
@@ -328,6 +330,9 @@ def test_other_runs_are_shown_escaped_and_whole(opened, runs, name, width):
     else:
         assert page.locator("#classes tbody tr").count() == {"many": 100, "middle": 20}[name]
         assert "Most often confused" in shown
+        # A narrow page scrolls a table, and breaks no word letter by letter.
+        widths = page.locator("#classes th.text").evaluate_all("all => all.map(e => e.offsetWidth)")
+        assert min(widths) > 70
     if name == "many":
         assert page.locator(".heat rect").count() == 102
         assert HOSTILE in page.locator("#confusion").inner_text()

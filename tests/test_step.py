@@ -33,8 +33,9 @@ def trained(where, *, compiled, dtype="float32", **options):
     carried = (model, (optimizer.init(model), random.key(1)))
     told = []
     for _ in range(2):
-        *carried, loss, score = step(*carried, *batch(where))
+        *carried, loss, weight, score = step(*carried, *batch(where))
         told.append((float(on_host(loss)), float(on_host(score))))
+        assert weight is None  # every example counts the same
     return [on_host(leaf) for leaf in flatten(carried[0])[0]], told
 
 
@@ -78,7 +79,7 @@ def test_a_batch_whose_examples_weigh_nothing_changes_nothing(size):
     model = nn.MLP.init(random.key(3), [5, 6, 3], device=where)
     optimizer = optim.sgd(0.1)
     step = Step(optimizer, task, slice_size=size)
-    after, _, loss, _ = step(model, (optimizer.init(model), random.key(1)), x, np.ones(20, np.int32))
+    after, _, loss, _, _ = step(model, (optimizer.init(model), random.key(1)), x, np.ones(20, np.int32))
     assert loss == 0 and all(map(np.array_equal, flatten(model)[0], flatten(after)[0]))
 
 
@@ -125,7 +126,7 @@ def test_small_updates_are_kept_in_mixed_precision_and_lost_without():
         optimizer = optim.sgd(1e-9)
         step, carried = Step(optimizer, TASK), (model, (optimizer.init(model), random.key(1)))
         for _ in range(5):
-            *carried, _, _ = step(*carried, x, y)
+            *carried, _, _, _ = step(*carried, x, y)
         moved[dtype] = np.abs(carried[0].layers[0].weight - before.layers[0].weight).max()
     assert moved["float32"] == 0 < moved["float64"] < 1e-8
 

@@ -6,11 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import portagrad as pg
 from portagrad.errors import ConfigError
-from portagrad.train.config import Config, DataConfig, LoopConfig, OptimizerConfig
-from portagrad.train.config_file import dump_config, load_config
+from portagrad.train import fit, start
+from portagrad.train.config import Config, DataConfig, LoopConfig, ModelConfig, OptimizerConfig
+from portagrad.train.config_file import checked, dump_config, load_config
+from portagrad.train.loop import sweep
 from portagrad.train.schema import keys
 
 FULL = """
@@ -388,3 +392,57 @@ def test_reading_a_configuration_needs_no_optional_library(folder):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert (done.stdout, done.stderr) == ("50\n", "")
+
+
+# --- made in Python ---
+
+
+@pytest.mark.parametrize(
+    ("sections", "text"),
+    [
+        ({"train": LoopConfig(epochs=0)}, "train.epochs: must be at least 1, got 0"),
+        ({"train": LoopConfig(epochs="3")}, 'train.epochs: expected a whole number, got the string "3"'),
+        ({"train": LoopConfig(epochs=True)}, "train.epochs: expected a whole number, got true"),
+        ({"train": LoopConfig(compile="no")}, 'train.compile: expected true or false, got the string "no"'),
+        ({"train": 5}, "train: expected a table, [train], got 5"),
+        ({"train": ModelConfig()}, "train.hidden: no such key; the nearest is model.hidden"),
+        ({"optimizer": OptimizerConfig(lr=-0.1)}, "optimizer.lr: must be above 0, got -0.1"),
+        ({"optimizer": OptimizerConfig(lr=float("nan"))}, "optimizer.lr: must be finite, got nan"),
+        ({"model": ModelConfig(hidden=16)}, "model.hidden: expected a list, got 16"),
+        ({"model": ModelConfig(hidden=(8, 0))}, "model.hidden[1]: must be at least 1, got 0"),
+        ({"seed": -1}, "seed: must be at least 0, got -1"),
+        ({"device": 3}, "device: expected a string, got 3"),
+    ],
+)
+def test_a_configuration_made_in_python_is_checked_as_a_file_is(folder, monkeypatch, sections, text):
+    monkeypatch.chdir(folder)
+    (folder / "data.csv").write_text("1,0\n2,1\n")
+    before = sorted(folder.iterdir())
+    own = pg.nn.Linear(np.zeros((1, 2)), np.zeros(2)), (np.zeros((4, 1)), np.arange(4) % 2)
+    whole = Config(**{"data": DataConfig(path=folder / "data.csv"), **sections})
+    for run in (lambda: start(whole), lambda: sweep(whole), lambda: fit(*own, Config(**sections))):
+        with pytest.raises(ConfigError) as caught:
+            run()
+        assert str(caught.value) == text
+    assert sorted(folder.iterdir()) == before
+
+
+def test_values_in_a_configuration_made_in_python_may_be_numpys_or_lists(folder):
+    made = Config(
+        data=DataConfig(path=str(folder / "digits.npz"), class_weights=[np.float32(0.5), 1]),
+        model=ModelConfig(hidden=[np.int64(8)]),
+        optimizer=OptimizerConfig(lr=np.logspace(-2, -1, 2)[0]),
+        train=LoopConfig(epochs=np.int32(3)),
+        device=pg.device("cpu"),
+    )
+    found = checked(made)
+    assert found == Config(
+        data=DataConfig(path=folder / "digits.npz", class_weights=(0.5, 1.0)),
+        model=ModelConfig(hidden=(8,)),
+        optimizer=OptimizerConfig(lr=0.01),
+        train=LoopConfig(epochs=3),
+        device="cpu",
+    )
+    assert checked(found) == found and type(found.optimizer.lr) is float
+    with pytest.raises(TypeError, match=r"config is str; give a train\.Config, such as load_config reads"):
+        start("run.toml")

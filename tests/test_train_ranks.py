@@ -17,6 +17,7 @@ from mpi_job import ROOT, ranks_of
 
 import portagrad as pg
 from portagrad.train import load_config, load_model, resume, start
+from portagrad.train.checkpoint import newest_checkpoint
 from portagrad.train.launch import _own_device
 
 SECONDS = 90
@@ -130,18 +131,40 @@ def test_the_loss_curve_is_the_same_on_any_number_of_ranks(
 
 
 OWN = """
+import dataclasses
 import sys
 import numpy as np
 from pathlib import Path
 from portagrad import nn, random
 from portagrad.distributed import world
-from portagrad.train import Config, LoopConfig, fit
+from portagrad.train import Config, LoopConfig, OptimizerConfig, fit
 
 digits = np.load("small.npz")
 model = nn.MLP.init(random.key(world().rank), [64, 12, 10], device="cpu")
 loop = LoopConfig(epochs=2, batch_size=20, compile=False, figures=False)
 output = Path(f"on-{world().size}")
 fit(model, (digits["images"].reshape(-1, 64), digits["labels"]), Config(train=loop, output=output))
+
+class Normed(nn.Module):
+    inner: nn.Linear
+    norm: nn.BatchNorm
+
+    def initial_state(self):
+        return self.norm.initial_state()
+
+    def __call__(self, x, state, *, train=True):
+        return self.norm(self.inner(x), state, train=train)
+
+# Two slices are normalised as the rows of two ranks are.
+inner = nn.Linear.init(random.key(world().rank), 64, 10, device="cpu")
+loop = dataclasses.replace(loop, slice_size=10 if world().size == 1 else None)
+images = digits["images"].reshape(-1, 64)
+parts = {name: (images[rows], digits["labels"][rows]) for name, rows in {
+    "train": slice(160), "validation": slice(160, 200), "test": slice(200, 252)
+}.items()}
+sgd = OptimizerConfig(name="sgd", lr=0.1)
+config = Config(train=loop, optimizer=sgd, output=Path(f"norm-{world().size}"))
+fit(Normed(inner, nn.BatchNorm.init(10, device="cpu")), parts, config)
 # A rank loads the library of its own device alone; in one process the tests have loaded all.
 assert world().size == 1 or "torch" not in sys.modules
 """
@@ -155,6 +178,11 @@ def test_a_model_of_ones_own_begins_on_all_ranks_with_the_first_ones_weights(
     status, out, err = ended(started(2, script=OWN, folder=folder))
     assert status == 0, out + err
     assert close(folder / "on-2", folder / "on-1")
+    states = [newest_checkpoint(folder / name / "checkpoints") for name in ("norm-1", "norm-2")]
+    assert close(folder / "norm-2", folder / "norm-1")
+    for name in ("model.state.mean", "model.state.variance"):
+        one, other = (state.arrays[name] for state in states if state is not None)
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
 
 
 def test_streams_and_other_libraries_train_on_ranks(folder: Path) -> None:

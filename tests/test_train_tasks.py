@@ -249,8 +249,8 @@ def test_tasks_are_the_same_on_every_device_and_in_slices(xp_device):
             model = nn.MLP.init(random.key(3), [4, task.outputs], dtype="float64", device=where)
             optimizer = optim.sgd(0.5)
             step = Step(optimizer, task, slice_size=size)
-            after, _, loss, score = step(model, (optimizer.init(model), random.key(1)), x, y)
-            told = [loss, score, task.weight(y), after.layers[0].weight]
+            after, _, loss, weight, score = step(model, (optimizer.init(model), random.key(1)), x, y)
+            told = [loss, 10 if weight is None else weight, score, after.layers[0].weight]
             values = [on_host(value) if not isinstance(value, int) else value for value in told]
             for one, other in zip(values, found.setdefault(name, values), strict=True):
                 np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
@@ -272,8 +272,8 @@ def test_the_steps_of_tasks_are_kernels_of_cupys_plan(task):
         step = Step(optimizer, made, compiled=True)
         ours = pg.compile(lambda tree: tree)(theirs)
         for _ in range(3):
-            *ours, loss, score = step(*ours, x, y)
-            *theirs, expected, hits = Step(optimizer, made)(*theirs, x, y)
+            *ours, loss, _, score = step(*ours, x, y)
+            *theirs, expected, _, hits = Step(optimizer, made)(*theirs, x, y)
             assert (float(loss), float(score)) == pytest.approx((float(expected), float(hits)), rel=1e-4)
         told = step._whole.report()
     assert ("1 calls of CuPy" in told and "calls: argmax" in told) or "0 calls of CuPy" in told
@@ -283,9 +283,31 @@ def test_a_batch_whose_classes_weigh_nothing_teaches_nothing():
     x, y = np.ones((3, 2)), np.zeros(3, np.int32)
     for smoothing in (0.0, 0.1):
         task = Classification(("a", "b"), np.asarray([0.0, 1.0]), smoothing)
-        loss, slope = pg.value_and_grad(lambda w, task=task: task.loss(x @ w, y))(np.eye(2))
-        assert np.isfinite(loss) and np.isfinite(slope).all() and task.weight(y) == 0
+        loss = pg.value_and_grad(lambda w, task=task: task.loss(x @ w, y), has_aux=True)
+        (loss, weight), slope = loss(np.eye(2))
+        assert np.isfinite(loss) and np.isfinite(slope).all() and weight == 0
         assert smoothing or (loss == 0 and not slope.any())
+
+
+@pytest.mark.parametrize("settings", [{}, {"slice_size": 10, "checkpoint_steps": 2}])
+def test_losses_are_means_by_the_weights_of_classes(table, settings):
+    """Of training, though batches differ in weight, of validation and of the test; no weight moves."""
+    config = classes(table, class_weights=(1.0, 9.0))
+    config = changed(
+        config,
+        optimizer={"name": "sgd", "lr": 1e-30},
+        train={"epochs": 1, "label_smoothing": 0.1, "dtype": "float64", **settings},
+    )
+    result = start(config)
+    prepared = prepare(config.data, random.split(random.key(config.seed), 4)[0], "float64")
+    told = {**lines(result.folder)[0], **result.summary}
+    for name in ("train", "validation", "test"):
+        part = getattr(prepared, name)
+        weights = np.asarray([1.0, 9.0])
+        expected = nn.cross_entropy(
+            result.model(part.inputs), part.targets, weights=weights, label_smoothing=0.1
+        )
+        assert told[f"{name}_loss"] == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_balanced_classes_are_found_though_one_is_rare(table):

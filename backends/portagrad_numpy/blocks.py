@@ -81,11 +81,7 @@ class Blocks:
             for v in self.operands
         )
         self.compiled = loops.AVAILABLE and self.flat
-        self.over = {v: kept[v] for v in self.kept if kept[v] in self.loads}  # where an operand is read
-        self.late = list(self.over)  # written when all is read
-        if self.compiled and all(map(fusion.takes, nest.eqs)):  # one loop, which reads before it writes
-            self.operands = [v for v in self.operands if v not in self.over]
-            self.late = []
+        self.late = [v for v in self.kept if kept[v] in self.loads]  # written when all is read
         self.instructions = self._instructions(nest)
         self.rows = math.prod(self.shape) if self.flat else self.shape[0]
         count = max(1, min(threads.count(), self.rows, work(nest) // WORK))
@@ -137,10 +133,9 @@ class Blocks:
         reads = list(dict.fromkeys(a for eq in run for a in eq.args if _varies(a) and a not in made))
         outside = {a for eq in nest.eqs if id(eq) not in inside for a in eq.args if _varies(a)}
         writes = [v for v in made if v in outside or v in self.kept]
-        over = {} if self.late else {v: p for v, p in self.over.items() if v in made}
         writer = loops.Writer(None, None)
         names = {v: f"t{k}" for k, v in enumerate((*reads, *made))}
-        arrays = [*reads, *[v for v in writes if v not in over]]
+        arrays = [*reads, *writes]
         place = {v: f"m{k}" for k, v in enumerate(arrays)}
         memories = {place[v]: numpy.empty(1, v.dtype) for v in arrays}
         before: list[str] = []
@@ -149,10 +144,10 @@ class Blocks:
             single = math.prod(v.shape) == 1
             (before if single else body).append(f"{names[v]} = {place[v]}[{'0' if single else 'j'}]")
         body += [f"{names[eq.outs[0]]} = {loops.value(eq, names, writer)}" for eq in run]
-        body += [f"{place[over.get(v, v)]}[j] = {names[v]}" for v in writes]
+        body += [f"{place[v]}[j] = {names[v]}" for v in writes]
         for text in before:
             writer.lines.append("    " + text)
-        writer.lines.append(f"    for j in range({place[over.get(writes[0], writes[0])]}.size):")
+        writer.lines.append(f"    for j in range({place[writes[0]]}.size):")
         writer.lines += ["        " + text for text in body]
         function, _ = loops.function(writer, memories)
         return _Instruction(function, reads, arrays[len(reads) :], exact=False)

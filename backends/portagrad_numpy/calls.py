@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from portagrad_numpy import mkl, special
+from portagrad_numpy import special
 
 _NAMES = (
     *("abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and"),
@@ -77,8 +77,7 @@ def call(eq: Any) -> Call:
         return _reduction(name, arrays[0], params)
     if name == "matmul" and all(a.dtype == out.dtype for a in arrays) and out.dtype.kind in "fc":
         plain = len(arrays[0].shape) == len(arrays[1].shape) == 2
-        (*_, k), (m, *_, n) = arrays[0].shape, (*out.shape, 0)[:2] if plain else (0, 0)
-        return (mkl.product(m, k, n, out.dtype) if plain else numpy.matmul), args
+        return (numpy.dot if plain else numpy.matmul), args
     if name == "where" and len(arrays) > 1:
         return _where, args
     if name == "gate" and all(a.dtype == out.dtype for a in arrays):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -124,3 +125,11 @@ class Nest:
         self.made = dict.fromkeys(group.made())  # in order, so that equal loops are written alike
         self.sums = dict.fromkeys(eq.outs[0] for eq in group.eqs if is_sum(eq))
         self.blocked = group.kind == "blocks"
+
+    def part(self, eqs: list[Any]) -> Nest:
+        """Some of the equations as a nest of their own."""
+        made = copy.copy(self)
+        made.eqs = [eq for eq in self.eqs if eq in eqs]
+        made.made = dict.fromkeys(out for eq in made.eqs for out in eq.outs)
+        made.sums = dict.fromkeys(v for v in made.made if v in self.sums)
+        return made

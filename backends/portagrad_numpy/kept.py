@@ -8,7 +8,7 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ def compiled(
     numbers: Mapping[str, Any],
     names: Mapping[str, Any],
     signature: Any,
+    make: Any = None,
     **options: Any,
-) -> Callable[..., Any]:
+) -> Any:
     """The function `name` of a source as machine code, by ``numba.njit(signature, **options)``.
+
+    `make` is another of numba's decorators.
 
     numba keeps machine code for a file, and looks at nothing else. So the source becomes a file that is named
     by all that the code depends on: the text, the `numbers` that it reads from outside, the signature, the
@@ -34,19 +37,17 @@ def compiled(
     """
     import numba
 
+    make = make or numba.njit
     read = [f"# {k} = {value!r}, {value.dtype} {value.tobytes().hex()}" for k, value in numbers.items()]
     versions = f"# numba {numba.__version__}, numpy {numpy.__version__}, {sys.version!r}"
-    text = "\n".join([versions, f"# {signature}, {options}", *read, source, ""])
+    text = "\n".join([versions, f"# {make.__name__} {signature}, {options}", *read, source, ""])
     path = _file(text)
     scope = {"__name__": __name__, **names, **numbers}
     exec(compile(text, str(path or "<loop>"), "exec"), scope)
-    found: Callable[..., Any]
     if path is not None:
         with contextlib.suppress(Exception):  # no folder after all, or something else lies in it
-            found = numba.njit(signature, cache=True, **options)(scope[name])
-            return found
-    found = numba.njit(signature, **options)(scope[name])
-    return found
+            return make(signature, cache=True, **options)(scope[name])
+    return make(signature, **options)(scope[name])
 
 
 def _file(text: str) -> Path | None:

@@ -1,11 +1,10 @@
-"""Runs of elementwise ops and sums as one generated loop each, compiled by numba."""
+"""Runs of elementwise ops and sums as one generated loop each, which can be cut, compiled by numba."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
 import math
-import re
 from typing import Any
 
 import numpy
@@ -14,6 +13,7 @@ from portagrad.compile.grouping import reduced
 from portagrad.compile.views import collapsed
 from portagrad_numpy.fusion import EXPRESSIONS, REDUCTIONS, Nest
 from portagrad_numpy.kept import compiled
+from portagrad_numpy.threads import COUNT, PLACES, STEP
 
 AVAILABLE = importlib.util.find_spec("numba") is not None
 
@@ -26,7 +26,7 @@ class Operand:
 
 
 class Writer:
-    """Writes the source of one step: the loops of its nests, over flat memory.
+    """Writes the source of a loop over flat memory.
 
     ``memory(v)`` is the name of the flat array in which a variable lies, its offset there and its strides, in
     elements; ``kept(v, nest)`` tells whether a variable is needed outside the nest that makes it.
@@ -35,8 +35,8 @@ class Writer:
     def __init__(self, memory: Any, kept: Any) -> None:
         self.memory = memory
         self.kept = kept
+        self.count = 1  # how many rows, columns or elements there are to be cut in pieces
         self.lines: list[str] = []
-        self.nests: list[list[str]] = []
         self.env: dict[str, Any] = {"math": math, "numpy": numpy}
         self.constants: dict[Any, str] = {}
         self.associative = False
@@ -84,18 +84,34 @@ class Writer:
         for o, its in zip(every, strides, strict=True):
             o.strides = tuple(its or [0])
         dims = dims or [1]
-        self.lines = []
-        _NestWriter(self, nest, loads, stores, dims).write()
-        self.nests.append(self.lines)
+        written = _NestWriter(self, nest, loads, stores, dims)
+        if written.cut is not None:
+            self.count = dims[written.cut]
+        written.write()
 
 
 class _NestWriter:
-    """One nest as nested ``for`` statements, the innermost over slices that LLVM turns into vectors."""
+    """One nest as nested ``for`` statements, the innermost over slices that LLVM turns into vectors.
+
+    Of the axis `cut` it computes what lies from `lo` to `hi`. No sum is over that axis: the pieces have
+    nothing to do with each other, and each sum has the same bits however it is cut.
+    """
 
     def __init__(self, writer: Writer, nest: Nest, loads: Any, stores: Any, dims: list[int]) -> None:
         self.w, self.nest, self.loads, self.stores, self.dims = writer, nest, loads, stores, dims
         self.names: dict[Any, str] = {}
         self.inner = len(dims) - 1
+        self.cut = self.axis()
+
+    def axis(self) -> int | None:
+        """The axis along which it can be cut: the first, or the last if that is longer; None without one."""
+        sums = [self.stores[v].strides for v in self.nest.sums]
+        fitting = []
+        if all(s[0] for s in sums):
+            fitting.append(0)
+        if self.inner and all(s[-1] == 1 and not any(s[:-1]) for s in sums):
+            fitting.append(self.inner)
+        return max(fitting, key=lambda a: min(self.dims[a], _ENOUGH), default=None)
 
     def write(self) -> None:
         for k, v in enumerate((*self.loads, *self.nest.made)):
@@ -106,12 +122,13 @@ class _NestWriter:
         depths = {out: self.depth(o) for _, out, o in sums}
         for eq, out, o in sums:
             if depths[out] is None:  # over the first axes: the whole result is added to again and again
-                start = self.start(eq)
-                self.line(0, f"{o.memory}[{o.offset}:{o.offset + math.prod(out.shape)}] = {start}")
+                lo, hi = self.whole(out, o)
+                self.line(0, f"{o.memory}[{lo}:{hi}] = {self.start(eq)}")
         for depth in range(self.inner + 1):
             self.begin_sums(depth, sums, depths)
             if depth < self.inner:
-                self.line(depth, f"for i{depth} in range({self.dims[depth]}):")
+                extent = "lo, hi" if depth == self.cut else self.dims[depth]
+                self.line(depth, f"for i{depth} in range({extent}):")
         self.inner_loop(sums, depths)
         for depth in reversed(range(self.inner + 1)):
             self.end_sums(depth, sums, depths)
@@ -137,7 +154,15 @@ class _NestWriter:
     def base(self, o: Operand, depth: int) -> str:
         """Where an operand starts in the loops above `depth`."""
         terms = [f"i{d} * {s}" for d, s in enumerate(o.strides[:depth]) if s]
+        if depth == self.inner == self.cut and o.strides[depth]:
+            terms.append(f"lo * {o.strides[depth]}")
         return " + ".join([*([str(o.offset)] if o.offset or not terms else []), *terms])
+
+    def whole(self, out: Any, o: Operand) -> tuple[str, str]:
+        """Where a sum over the first axes begins and ends."""
+        if self.cut is None or self.cut < self.inner:
+            return str(o.offset), str(o.offset + math.prod(out.shape))
+        return f"{o.offset} + lo", f"{o.offset} + hi"
 
     def begin_sums(self, depth: int, sums: Any, depths: Any) -> None:
         for eq, out, _ in sums:
@@ -153,31 +178,30 @@ class _NestWriter:
             if depths[out] == depth:
                 self.line(depth, f"{target} = acc_{self.names[out]}{over}")
             elif depths[out] is None and depth == 0 and over:
-                size = math.prod(out.shape)
-                self.line(
-                    0,
-                    f"for i in range({size}): {o.memory}[{o.offset} + i] = {o.memory}[{o.offset} + i]{over}",
-                )
+                lo, hi = self.whole(out, o)
+                self.line(0, f"for i in range({lo}, {hi}): {o.memory}[i] = {o.memory}[i]{over}")
 
     def inner_loop(self, sums: Any, depths: Any) -> None:
         d, n = self.inner, self.dims[self.inner]
+        length = "n" if d == self.cut else n
         body: list[str] = []
         access: dict[tuple[str, str, int], str] = {}
 
         def element(v: Any, o: Operand) -> str:
             """The expression for an operand's element; its slice is taken before the loop."""
             s, base = o.strides[d], self.base(o, d)
-            if s == 0 or n == 1:
+            if s == 0 or (n == 1 and d != self.cut):
                 return f"{o.memory}[{base}]"
             if s < 0:
                 return f"{o.memory}[{base} + j * {s}]"
             key = (o.memory, base, s)
             if key not in access:
                 name = access[key] = f"s{len(access)}_{len(self.w.lines)}"
-                if base == "0" and d == 0:
+                if base == "0" and d == 0 and d != self.cut:
                     self.line(d, f"{name} = {o.memory}")
                 else:
-                    self.line(d, f"{name} = {o.memory}[{base}:{base} + {(n - 1) * s + 1}]")
+                    end = length if s == 1 else f"({length} - 1) * {s} + 1"
+                    self.line(d, f"{name} = {o.memory}[{base}:{base} + {end}]")
             return f"{access[key]}[j]" if s == 1 else f"{access[key]}[j * {s}]"
 
         for v, o in self.loads.items():
@@ -201,7 +225,7 @@ class _NestWriter:
             body.append(f"{self.names[out]} = {right}")
             if out in self.stores:
                 ends.append(f"{element(out, self.stores[out])} = {self.names[out]}")
-        self.line(d, f"for j in range({n}):")
+        self.line(d, f"for j in range({length}):")
         for text in (*body, *ends):
             self.line(d + 1, text)
 
@@ -227,42 +251,50 @@ def _compiled(source: str, constants: Any, types: tuple[tuple[str, int], ...], a
 
     given = [numba.types.Array(numba.from_dtype(numpy.dtype(t)), ndim, "C") for t, ndim in types]
     flags = {"reassoc"} if associative else False
-    options: dict[str, Any] = {"error_model": "numpy", "nogil": True, "fastmath": flags}
-    modules = {"math": math, "numpy": numpy, "inner": numba.njit(**options)}
+    options = {"error_model": "numpy", "nogil": True, "fastmath": flags}
+    modules = {"math": math, "numpy": numpy}
     return compiled(source, "step", dict(constants), modules, numba.void(*given), **options)
 
 
-_MEMORY = re.compile(r"\bm\d+\b")
+@functools.lru_cache(maxsize=256)
+def _job(source: str, constants: Any, associative: bool) -> Any:
+    """A loop as a job of the team's; equal loops share it."""
+    import numba
+
+    from portagrad_numpy import native
+
+    flags = {"reassoc"} if associative else False
+    carray = numba.carray  # type: ignore[attr-defined]
+    names = {"math": math, "numpy": numpy, "carray": carray, "pointer": native.pointer, "word": native.word}
+    options = {"error_model": "numpy", "fastmath": flags, "make": numba.cfunc}
+    return compiled(source, "step", dict(constants), names, native.JOB_TYPE, **options)
 
 
-def _divided(nests: list[list[str]]) -> tuple[list[str], list[str]]:
-    """Nests that differ in their memories alone, such as an optimizer's leaves, as calls of one function.
+def job(writer: Writer, memories: dict[str, Any]) -> Any:
+    """A loop as machine code for pieces of it, and its source; of the `memories` the dtypes."""
+    head = [
+        "def step(args, piece):",
+        f"    lo = piece * word(args, {STEP})",
+        f"    hi = min(lo + word(args, {STEP}), word(args, {COUNT}))",
+        "    n = hi - lo",
+    ]
+    for k, (name, dtype) in enumerate(memories.items()):
+        kind = "bool_" if dtype.kind == "b" else dtype.name
+        head.append(f"    {name} = carray(pointer(args, {PLACES + k}), {_MUCH}, numpy.{kind})")
+    source = "\n".join([*head, *writer.lines])
+    constants = tuple((k, v) for k, v in writer.env.items() if k not in ("math", "numpy"))
+    return _job(source, constants, writer.associative), source
 
-    LLVM compiles it once. Returns the lines of these functions, and of the step.
-    """
-    texts = ["\n".join(nest) for nest in nests]
-    names = [dict.fromkeys(_MEMORY.findall(text)) for text in texts]
-    alike: dict[str, list[int]] = {}
-    for i, text in enumerate(texts):
-        place = {m: f"p{k}" for k, m in enumerate(names[i])}
-        alike.setdefault(_MEMORY.sub(lambda m, place=place: place[m[0]], text), []).append(i)  # type: ignore[misc]
-    functions: list[str] = []
-    for k, (text, its) in enumerate(alike.items()):
-        if len(its) > 1:
-            given = ", ".join(f"p{n}" for n in range(len(names[its[0]])))
-            functions += ["@inner", f"def nest{k}({given}):", text]
-            for i in its:
-                texts[i] = f"    nest{k}({', '.join(names[i])})"
-    return functions, texts
+
+_ENOUGH = 128
+"""An axis of such length is long enough to be cut."""
+_MUCH = 1 << 48
+"""The length of memory of which only the beginning is told."""
 
 
 def function(writer: Writer, memories: dict[str, Any]) -> Any:
     """The compiled step, a function of the memories in their order, and its source."""
-    names = list(memories)
-    flat = [f"    {m} = {m}_.reshape({m}_.size)" for m in names if memories[m].ndim != 1]
-    given = [m + "_" * (memories[m].ndim != 1) for m in names]
-    functions, lines = _divided(writer.nests or [writer.lines])
-    source = "\n".join([*functions, f"def step({', '.join(given)}):", *flat, *lines])
+    source = "\n".join([f"def step({', '.join(memories)}):", *writer.lines])
     constants = tuple((k, v) for k, v in writer.env.items() if k not in ("math", "numpy"))
     types = tuple((m.dtype.str, m.ndim) for m in memories.values())
     made = _compiled(source, constants, types, writer.associative)

@@ -9,8 +9,6 @@ import importlib.util
 import os
 import platform
 import struct
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,10 @@ second after each product, on the cores that the next product needs.
 """
 SPLIT = 1 << 20
 """From how many on each thread takes a part."""
+WAKING = 1 << 23
+"""From how many on it pays to wake a thread, which takes as long as half of them."""
+MOST = 1 << 31
+"""Rows and columns that MKL, which counts in 32 bits, cannot take any more."""
 GRAIN = 16
 """Rows or columns of a part are a multiple of this: what a core computes at once."""
 _PARTS = ("libmkl_intel_lp64", "libmkl_sequential", "libmkl_core")
@@ -34,10 +36,11 @@ _REPRODUCIBLE = 2
 
 
 @functools.cache
-def team() -> Team | None:
-    """What multiplies; None where something is missing."""
+def functions() -> dict[int, int] | None:
+    """The addresses of MKL's products, by the bytes of a number; None where something is missing."""
     found = library()
-    return found and Team(found)
+    names = {4: "cblas_sgemm", 8: "cblas_dgemm"}
+    return found and {size: ctypes.cast(found[name], ctypes.c_void_p).value for size, name in names.items()}
 
 
 @functools.cache
@@ -108,90 +111,48 @@ def _depending_on(paths: list[str]) -> bytes:
     )
 
 
-class Team:
-    """This thread and those that help it.
+class Product:
+    """A product of matrices as a job of the team's: how it is cut, and its arguments."""
 
-    How a product is cut depends on its shape and on how many they are, not on who is there in time: a part
-    that no helper has begun is done by the caller, and the result has the same bits.
-    """
-
-    def __init__(self, library: Any) -> None:
+    def __init__(self, m: int, k: int, n: int, dtype: Any, split: int | None = None) -> None:
         from portagrad_numpy import native  # which takes numba, and compiles once on a machine
 
-        self.native, self.serve = native.multiply, native.serve
-        names = {4: "cblas_sgemm", 8: "cblas_dgemm"}
-        self.functions = {
-            size: ctypes.cast(library[name], ctypes.c_void_p).value for size, name in names.items()
-        }
-        self.gather()
-        os.register_at_fork(after_in_child=self.gather)  # threads stay behind in the parent
-
-    def gather(self) -> None:
-        self.count = threads.count()
-        self.first = 32  # past the job; each helper has a cache line to tell that it sleeps
-        memory = numpy.zeros(self.first + 8 * self.count + 8, numpy.int64)
-        self.words = memory[-memory.ctypes.data % 64 // 8 :]
-        self.lock = threading.RLock()  # a signal may bring another product in between
-        self.bells = [(self.first + 8 * i, threading.Semaphore(0)) for i in range(self.count - 1)]
-        self.awake = False
-        self.started = False
-
-    def start(self) -> None:
-        for asleep, bell in self.bells:
-            self.words[asleep] = 1
-            threading.Thread(target=self.help, args=(asleep, bell), name="portagrad", daemon=True).start()
-        self.started = True
-
-    def help(self, asleep: int, bell: threading.Semaphore) -> None:
-        while True:
-            bell.acquire()
-            self.serve(self.words, asleep)
-
-    def cut(self, m: int, n: int, work: int) -> tuple[int, bool, int]:
-        """How many parts, whether of rows, and how long: of the longer side, the other is read by all."""
-        rows, long = m >= n, max(m, n)
-        if self.count == 1 or work < SPLIT:
-            return 1, rows, long
-        step = -(-long // (self.count * GRAIN)) * GRAIN
-        return -(-long // step), rows, step
-
-    def multiply(self, a: Any, b: Any, out: Any, cut: tuple[int, bool, int]) -> None:
-        """The product of two matrices into `out`, in parts."""
-        size = out.itemsize
-        with self.lock:
-            if cut[0] > 1:
-                self.wake()
-            self.native(size)(self.words, self.functions[size], *cut, a, b, out)
-
-    def wake(self) -> None:
-        if not self.started:
-            self.start()
-        for asleep, bell in self.bells:
-            if self.words[asleep]:
-                self.words[asleep] = 0
-                bell.release()
-
-
-class Product:
-    """A product of matrices of one shape and precision, called with them and the memory for the result."""
-
-    def __init__(self, team: Team, m: int, k: int, n: int) -> None:
-        self.team, self.cut = team, team.cut(m, n, m * k * n)
+        found = functions()
+        assert found is not None
+        rows, long = m >= n, max(m, n)  # the longer side is cut, the other factor is read by all
+        count = threads.team().count
+        cut = m * k * n >= (SPLIT if split is None else split)
+        step = -(-long // (count * GRAIN)) * GRAIN if cut else long
+        self.pieces = -(-long // step)
+        self.wake = m * k * n >= WAKING
+        self.function: Any = native.product.address
+        self.args = numpy.zeros(native.LENGTH + 3, numpy.int64)
+        self.args[[threads.COUNT, threads.STEP, native.ROWS_CUT]] = long, step, rows
+        self.args[[native.GEMM, native.SIZE]] = found[dtype.itemsize], dtype.itemsize
+        self.args[native.SHAPE : native.SHAPE + 3] = m, n, k
+        self.native = native
 
     def __call__(self, a: Any, b: Any, out: Any) -> None:
-        if _in_order(a) and _in_order(b):
-            self.team.multiply(a, b, out, self.cut)
-        else:
-            a.dot(b, out)
+        """Multiply arrays in C or Fortran order."""
+        work, args = self.native.multiply(out.itemsize), self.args.copy()
+        if self.pieces == 1:
+            work(threads.NOBODY, True, self.function, args, 1, a, b, out)
+            return
+        threads.team().perform(work, self.function, args, self.pieces, a, b, out, wake=self.wake)
 
+    def orders(self, *strides: Any) -> None:
+        """In which order the elements of the factors and the product lie, by their strides in elements."""
+        for i, (rows, columns) in enumerate(strides):
+            in_rows = columns == 1
+            self.args[self.native.LEADING + i] = rows if in_rows else columns
+            if i < 2:
+                self.args[self.native.ORDERS + i] = self.native.ROWS if in_rows else self.native.COLUMNS
 
-def product(m: int, k: int, n: int, dtype: Any) -> Callable[..., Any]:
-    """What multiplies matrices of such shapes in a plan: MKL large ones, else NumPy."""
-    # NumPy lets the stride of an axis of length 1 be anything; MKL does not.
-    if m * k * n < LEAST or min(m, k, n) < 2 or dtype.char not in "fd":
-        return numpy.dot
-    found = team()
-    return Product(found, m, k, n) if found else numpy.dot
+    def lie(self, table: Any, places: list[int], shifts: list[int]) -> None:
+        """Where the matrices are, and how many bytes in the factors begin there."""
+        self.args[threads.TABLE] = table.ctypes.data
+        self.args[self.native.A : self.native.A + 3] = places
+        self.args[self.native.SHIFTS : self.native.SHIFTS + 2] = shifts
 
 
 def dot(a: Any, b: Any) -> Any:
@@ -200,13 +161,26 @@ def dot(a: Any, b: Any) -> Any:
         return a.dot(b)
     (m, k), n = a.shape, b.shape[1]
     out = numpy.empty((m, n), a.dtype)
-    product(m, k, n, a.dtype)(a, b, out)
+    _product(m, k, n, a.dtype)(a, b, out)
     return out
 
 
+_product = functools.lru_cache(maxsize=256)(Product)
+
+
 def takes(a: Any, b: Any) -> bool:
-    """Whether MKL could multiply two matrices."""
-    return _in_order(a) and _in_order(b) and a.dtype == b.dtype and a.shape[1] == b.shape[0]
+    """Whether MKL multiplies two matrices."""
+    # NumPy lets the stride of an axis of length 1 be anything; MKL does not.
+    return (
+        _in_order(a)
+        and _in_order(b)
+        and a.dtype == b.dtype
+        and a.dtype.char in "fd"
+        and a.shape[1] == b.shape[0]
+        and min(*a.shape, b.shape[1]) > 1
+        and max(*a.shape, b.shape[1]) < MOST
+        and functions() is not None
+    )
 
 
 def _in_order(x: Any) -> bool:

@@ -44,9 +44,9 @@ class Placement:
         self.names: dict[Any, str] = {}  # root -> the expression of its array
         self.static: dict[Any, Any] = {}  # root -> its array, where it is always the same
         self.lines: list[str] = []
+        self.fresh: dict[str, str] = {}  # results that are new in each call, and what makes them
         self.sources: list[str] = []
         self.blocked: list[Any] = []
-        self.large = 0  # products that MKL takes
         self.written_from: int | None = None
         self.strict: set[int] = set()  # inputs that must be in C order and writeable
         for k, v in enumerate(graph.inputs):
@@ -131,10 +131,10 @@ class Placement:
             self.static[out] = array
             self.names[out] = self.bound(f"b{len(self.env)}", array)
         else:  # a result of the plan's: new in each call
-            name = f"y{len(self.lines)}"
+            name = f"y{len(self.fresh)}"
             self.bound(f"{name}_shape", tuple(out.shape))
             self.bound(f"{name}_dtype", out.dtype)
-            self.line(f"{name} = empty({name}_shape, {name}_dtype)")
+            self.fresh[name] = f"{name} = empty({name}_shape, {name}_dtype)"
             self.names[out] = name
         return self.names[out]
 

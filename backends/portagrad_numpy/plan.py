@@ -8,14 +8,14 @@ from typing import Any
 import numpy
 
 from portagrad.compile.grouping import group_of
-from portagrad_numpy import blocks, loops, mkl, threads
+from portagrad_numpy import blocks, loops, threads
 from portagrad_numpy.calls import KEYWORD
 from portagrad_numpy.donation import given_away
 from portagrad_numpy.fusion import Nest
-from portagrad_numpy.placement import Placement
+from portagrad_numpy.jobs import Jobs
 
 
-class _Writer(Placement):
+class _Writer(Jobs):
     """Writes the plan's source."""
 
     def write(self) -> None:
@@ -29,8 +29,9 @@ class _Writer(Placement):
 
     def single(self, eq: Any) -> None:
         """One equation as a call into memory."""
+        if self.product(eq):
+            return
         function, args = self.calls[eq]
-        self.large += isinstance(function, mkl.Product)
         given = [self.argument(a) for a in args]
         outs = [self.store(out) for out in eq.outs]
         name = self.bound(f"f{len(self.env)}", function)
@@ -74,12 +75,10 @@ class _Writer(Placement):
         self.generated(together, kept)
 
     def cut(self, nest: Nest, kept: Any) -> blocks.Blocks | None:
-        """A nest cut into blocks, where it must or should be."""
-        if not nest.blocked and (nest.sums or blocks.work(nest) < 2 * blocks.WORK):
+        """A nest as blocks, where some of it is calls of NumPy."""
+        if not nest.blocked:
             return None
         made = blocks.Blocks(nest, {v: p for v, p in kept.items() if v in nest.made}, self.layouts)
-        if not nest.blocked and (not made.flat or len(made.scratch) == 1):
-            return None
         for v in made.operands:
             root = self.layouts.root[v]
             if made.flat and root in self.graph.inputs:
@@ -87,44 +86,10 @@ class _Writer(Placement):
         self.blocked.append(made)
         return made
 
-    def generated(self, nests: list[Nest], kept: Any) -> None:
-        """Loops as one compiled function."""
-        if not nests:
-            return
-        # Names in the loop's source, by the order of use: equal loops have equal sources.
-        names: dict[str, str] = {}
-        memories: dict[str, Any] = {}
-        given: list[str] = []
-
-        def memory(v: Any) -> tuple[str, int, tuple[int, ...]]:
-            root = self.layouts.root[v]
-            name = self.expression(root)
-            if name not in names:
-                here = names[name] = f"m{len(names)}"
-                if root in self.static:
-                    memories[here] = self.static[root].reshape(-1)
-                    name_flat = (
-                        name if self.static[root].ndim == 1 else self.bound(f"{name}f", memories[here])
-                    )
-                    given.append(name_flat)
-                else:
-                    memories[here] = numpy.empty((1,) * len(root.shape), root.dtype)  # for its kind only
-                    given.append(name)
-                    if name.startswith("a"):
-                        self.strict.add(int(name[1:]))
-            return (names[name], *self.layouts.steps(v))
-
-        writer = loops.Writer(memory, lambda v, nest: v in kept)
-        for nest in nests:
-            writer.nest(nest)
-        function, source = loops.function(writer, memories)
-        self.sources.append(source)
-        name = self.bound(f"f{len(self.env)}", function)
-        self.line(f"{name}({', '.join(given)})")
-
     def finish(self) -> Callable[..., list[Any]]:
         """The end of the code: results put where they belong, donated arrays marked."""
         self.write()
+        self.flush()
         outs: list[str] = []
         target = self.buffers.target
         seen: set[Any] = set()
@@ -154,10 +119,7 @@ class _Writer(Placement):
         for k, result in previous.items():
             self.line(f"a{k}.dtype = d{k}; last[{k}] = {result}")
         self.env["last"] = [None] * len(self.graph.inputs)
-        checks = []
-        for k in sorted(self.strict):
-            self.env["ready"] = _ready
-            checks.append(f"    if a{k} is not last[{k}]: a{k} = ready(a{k})")
+        checks = self.beginning()
         head = f"def run({', '.join(self.names[v] for v in self.graph.inputs)}):"
         source = "\n".join([head, *checks, *self.lines, f"    return [{', '.join(outs)}]"])
         scope = {**self.env, "numpy": numpy}
@@ -166,11 +128,6 @@ class _Writer(Placement):
         self.source = source
         self.first_write = None if self.written_from is None else 2 + len(checks) + self.written_from
         return run
-
-
-def _ready(x: Any) -> Any:
-    """An input as loops and in-place results need it: in C order, writeable; a copy if it is not."""
-    return x if x.flags.carray else numpy.array(x, order="C")
 
 
 class Plan:
@@ -192,12 +149,16 @@ class Plan:
             "memory": f"{places} buffers, {buffers.size:,} bytes for {buffers.asked:,} bytes of values",
             "in place": f"{len(buffers.target)} results in donated memory",
         }
+        if planner.divided:
+            self.report["pieces"] = (
+                f"{planner.divided} loops in pieces, on {threads.team().count} threads at most"
+            )
         if planner.blocked:
             most = max(len(run.scratch) for run in planner.blocked)
             on = f"on {most} threads at most, in {scratch:,} bytes"
             self.report["blocks"] = f"{len(planner.blocked)} loops over blocks, {on}"
         if planner.large:
-            self.report["products"] = f"{planner.large} by MKL, on {threads.count()} threads at most"
+            self.report["products"] = f"{planner.large} by MKL, on {threads.team().count} threads at most"
         if not loops.AVAILABLE:
             self.report["loops"] = "none: numba is not installed (pip install 'portagrad[numba]')"
 

@@ -24,10 +24,10 @@ def errors_as_lines(typer: Any, debug: bool) -> Iterator[None]:
     """Turn portagrad's errors into their message and an exit code; with `debug`, let them pass."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if debug:
             raise
-        if not _rank():
+        if _first_to_tell(error) is not None:
             print("portagrad: interrupted", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except (Error, OSError, MemoryError) as error:
@@ -41,22 +41,20 @@ def errors_as_lines(typer: Any, debug: bool) -> Iterator[None]:
         raise typer.Exit(WRONG if wrong else FAILED) from None
 
 
-def _rank() -> int:
-    from portagrad.distributed import world
+def _first_to_tell(error: BaseException) -> str | None:
+    """Who tells of an error: of several ranks with the same one the first alone, by its number.
 
-    return world().rank
-
-
-def _first_to_tell(error: Exception) -> str | None:
-    """Who tells of an error: of several ranks with the same one the first alone, by its number."""
+    An interruption, which all ranks are told of by themselves, is the first rank's to tell.
+    """
     from portagrad.distributed import world
 
     try:
         comm = world()
-        if not comm.failed(error):
-            return None
+        told = comm.failed(error) if isinstance(error, Exception) else comm.rank == 0
     except DistributedError:  # it is what is being told
         return ""
+    if not told:
+        return None
     return f", rank {comm.rank} of {comm.size}" if comm.size > 1 else ""
 
 

@@ -40,7 +40,7 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
         data: Annotated[
             str,
             typer.Argument(
-                help="CSV, NPZ, NPY or IDX; - for CSV from the standard input.", show_default=False
+                help="CSV, NPZ, NPY, IDX or Parquet; - for CSV from the standard input.", show_default=False
             ),
         ],
         output: Annotated[
@@ -53,8 +53,8 @@ def tools(typer: Any) -> dict[str, Callable[..., None]]:
             list[str] | None,
             typer.Option(
                 metavar="NAME",
-                help="The column (CSV) or array (NPZ) with the right answers; prints how well they are met. "
-                "Repeatable, for a regression with several outputs.",
+                help="The column (CSV, Parquet) or array (NPZ) with the right answers; prints how well they "
+                "are met. Repeatable, for a regression with several outputs.",
             ),
         ] = None,
         inputs: Annotated[str | None, typer.Option(help="The array of inputs in an NPZ file.")] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +72,14 @@ def read_csv(
 
     table = _read(path, text, header, delimiter)
     inputs, column = table.numbers(), text(table.names, table.width)
-    return make_dataset(
+    data = make_dataset(
         inputs,
         table.answers(column),
         what=f"{what}, {table.place(0, column).rpartition(', ')[2]}",
         classes=classes,
         at=lambda row: table.place(table.lines[row], column),
     )
+    return replace(data, columns=_columns(table, [column]))
 
 
 def read_csv_targets(
@@ -123,12 +125,19 @@ def read_csv_targets(
         fault = "named twice" if len(set(columns)) < len(columns) else "all columns, which leaves no inputs"
         raise DataError(f"{path}: the targets are {fault}: {', '.join(map(str, asked))}")
     numbers = table.numbers(columns)
-    return make_regression(
+    data = make_regression(
         np.delete(numbers, columns, axis=1),
         numbers[:, columns],
         what=what,
         names=names or [table.name(column) for column in columns],
     )
+    return replace(data, columns=_columns(table, columns))
+
+
+def _columns(table: Table, targets: Sequence[int]) -> tuple[str, ...]:
+    """The names of the inputs, if each has one of its own."""
+    found = [name for column, name in enumerate(table.names or ()) if column not in targets]
+    return tuple(found) if all(found) and len(set(found)) == len(found) else ()
 
 
 def _read(path: str | Path, text: Text | None, header: bool | None, delimiter: str | None) -> Table:

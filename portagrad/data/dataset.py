@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,7 +16,24 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Rows:
+    """What data sets have in common: rows of inputs, of which a data set of the same kind can be made."""
+
+    inputs: Array
+
+    @property
+    def features(self) -> int:
+        """Numbers per example."""
+        return math.prod(self.inputs.shape[1:])
+
+    def take(self, rows: Array) -> Self:
+        """The examples at these row numbers, in that order."""
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: x[rows] for name, x in every.items() if isinstance(x, np.ndarray)})
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(Rows):
     """Examples with a class each.
 
     Parameters
@@ -27,6 +44,8 @@ class Dataset:
         Class of each example, from 0 to ``len(names) - 1``.
     names : tuple of str
         A name per class.
+    columns : tuple of str
+        A name per input, where they are known.
 
     Raises
     ------
@@ -43,6 +62,7 @@ class Dataset:
     inputs: Array
     labels: Array
     names: tuple[str, ...]
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_inputs(self.inputs, "inputs")
@@ -66,24 +86,20 @@ class Dataset:
         """The labels, by the name that they have in any data set."""
         return self.labels
 
-    @property
-    def features(self) -> int:
-        """Numbers per example."""
-        return int(np.prod(self.inputs.shape[1:]))
 
-    def take(self, rows: Array) -> Dataset:
-        """The examples at these row numbers, in that order."""
-        return Dataset(self.inputs[rows], self.labels[rows], self.names)
-
-
-def check_inputs(inputs: Array, what: str) -> None:
-    """Raise a DataError unless `inputs` is a non-empty array of finite real numbers, one row per example."""
+def check_shape(inputs: Array, what: str) -> None:
+    """Raise a DataError unless `inputs` is a non-empty array of real numbers, one row per example."""
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{what}: {inputs.dtype} is no type of real numbers")
     if inputs.ndim < 2:
         raise DataError(f"{what}: shape {inputs.shape} has no axis of features; expected (examples, ...)")
     if 0 in inputs.shape:
         raise DataError(f"{what}: shape {inputs.shape} is empty")
+
+
+def check_inputs(inputs: Array, what: str) -> None:
+    """Raise a DataError unless `check_shape` passes and all numbers are finite."""
+    check_shape(inputs, what)
     if inputs.dtype.kind == "f":
         start = 0
         for block in row_blocks(inputs):

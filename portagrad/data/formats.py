@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,8 +119,10 @@ def read(
         values, targets, second = _npy_pair(path, labels, "labels")
         return make_dataset(values, targets, what=second, classes=classes)
     if format == "parquet":
-        values, targets = _whole(ParquetSource(path, _columns(path, labels, "labels")))
-        return make_dataset(values, targets, what=f"{path}, column {labels}", classes=classes)
+        source = ParquetSource(path, _columns(path, labels, "labels"))
+        values, targets = _whole(source)
+        data = make_dataset(values, targets, what=f"{path}, column {labels}", classes=classes)
+        return replace(data, columns=tuple(source.columns))
     raise _no_format(format)
 
 
@@ -173,13 +176,14 @@ def read_regression(
     if format == "parquet":
         source = ParquetSource(path, _columns(path, targets, "targets"))
         values, numbers = _whole(source)
-        return make_regression(
+        told = make_regression(
             values,
             numbers,
             what=f"{path}, targets",
             names=names or source.targets,
             at=source.target_place,
         )
+        return replace(told, columns=tuple(source.columns))
     if format == "idx":
         raise DataError(
             f"{path}: an IDX file is read for classes alone; the targets of a regression come from NPZ, CSV, "

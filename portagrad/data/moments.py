@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from portagrad.data.dataset import Array, row_blocks
 _ROUNDING = 1e-12
 # Numbers that stay in the cache between two passes over them.
 _CACHED = 1 << 15
+# Within it and its inverse float32 has all its digits, with room for a quotient.
+_LARGE = 1e30
 
 
 class Moments:
@@ -108,19 +111,51 @@ class Standardization:
             moments.add(block)
         return moments.standardization(by)
 
-    def __call__(self, inputs: Array, dtype: str = "float64") -> Array:
-        """Standardised inputs, shape (examples, features); computed in float64, given in `dtype`."""
+    def __call__(self, inputs: Array, dtype: str = "float64", rows: Array | None = None) -> Array:
+        """Standardised inputs, shape (examples, features), in `dtype`.
+
+        Parameters
+        ----------
+        inputs : array, shape (examples, ...)
+        dtype : str
+        rows : array of int, optional
+            Which examples, in that order; by default all.
+        """
         flat: Array = inputs.reshape(len(inputs), -1)
-        scaled = np.empty(flat.shape, dtype)
-        # A few rows at a time, three times as fast as passes over all of them.
-        rows = max(1, _CACHED // max(1, flat.shape[1]))
-        wide = np.empty((min(rows, len(flat)), flat.shape[1]))
-        for start in range(0, len(flat), rows):
-            part = wide[: len(flat) - start]
-            np.subtract(flat[start : start + rows], self.mean, out=part)
-            np.divide(part, self.scale, out=part)
-            scaled[start : start + rows] = part
+        count = len(flat) if rows is None else len(rows)
+        scaled = np.empty((count, flat.shape[1]), dtype)
+        narrow = self._narrow if np.can_cast(flat.dtype, np.float32) and dtype == "float32" else None
+        size = max(1, _CACHED // max(1, flat.shape[1]))
+        # A few rows at a time, which stay in the cache: several times as fast as passes over all of them.
+        wide = np.empty((min(size, count) if narrow is None else 0, flat.shape[1]))
+        for start in range(0, count, size):
+            part = scaled[start : start + size]
+            taken = (
+                flat[start : start + size] if rows is None else flat.take(rows[start : start + size], axis=0)
+            )
+            if narrow is None:
+                np.subtract(taken, self.mean, out=wide[: len(part)])
+                np.divide(wide[: len(part)], self.scale, out=wide[: len(part)])
+                part[:] = wide[: len(part)]
+                continue
+            mean, rest, inverse = narrow
+            np.subtract(taken, mean, out=part)
+            np.subtract(part, rest, out=part)
+            np.multiply(part, inverse, out=part)
         return scaled
+
+    @functools.cached_property
+    def _narrow(self) -> tuple[Array, Array, Array] | None:
+        """The mean in two parts and the inverse of the scale in float32; None where these lose something.
+
+        The difference to the first part is exact where it is small (Sterbenz, 1974, "Floating-point
+        computation", theorem 4.3.1), so that what is left is as exact as in float64 but for its last bits,
+        and computed in a quarter of the time.
+        """
+        if not ((np.abs(self.mean) < _LARGE) & (self.scale < _LARGE) & (self.scale > 1 / _LARGE)).all():
+            return None
+        mean = self.mean.astype(np.float32)
+        return mean, (self.mean - mean).astype(np.float32), (1 / self.scale).astype(np.float32)
 
     def undo(self, standardized: Array) -> Array:
         """Back in the original units: how a regression's predictions are given."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from portagrad.data.dataset import Array
 from portagrad.data.files import open_data, read_exactly
+from portagrad.data.rows import FileRows
 from portagrad.data.source import even_bounds
 from portagrad.errors import DataError
 
@@ -89,11 +90,8 @@ def read_npy(path: str | Path) -> Array:
         return read_array(file, str(path))
 
 
-class NpyFile:
+class NpyFile(FileRows):
     """An NPY file of which rows are read as they are asked for.
-
-    Rows are read, not mapped: a mapped file that is cut short ends the process by SIGBUS, a read of it is a
-    DataError. The file is opened for each read, so that one that is gone is noticed too.
 
     Parameters
     ----------
@@ -102,12 +100,11 @@ class NpyFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        with open_data(self.path) as file:
-            self.header = NpyHeader.read(file, str(path))
-            self._start = file.tell()
-        held = self.path.stat().st_size - self._start
-        header = self.header
+        path = Path(path)
+        with open_data(path) as file:
+            self.header = header = NpyHeader.read(file, str(path))
+            start = file.tell()
+        held = path.stat().st_size - start
         if held < header.bytes:
             raise header.truncated(str(path), held)
         if header.fortran and len(header.shape) > 1:
@@ -117,21 +114,7 @@ class NpyFile:
             )
         if header.dtype.kind not in "biuf" or not header.shape or 0 in header.shape:
             raise DataError(f"{path}: {header.shape} {header.dtype} is no table of real numbers")
-        self.row_bytes = math.prod(header.shape[1:]) * header.dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.header.shape[0]
-
-    def read(self, start: int, stop: int) -> Array:
-        """Rows from `start` to before `stop`, in native byte order."""
-        rows = np.empty((stop - start, *self.header.shape[1:]), self.header.dtype)
-        with open_data(self.path) as file:
-            file.seek(self._start + start * self.row_bytes)
-            got = file.readinto(rows.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
-        if got < rows.nbytes:
-            row = start + got // self.row_bytes
-            raise DataError(f"{self.path}: cut short since it was opened; it ends before row {row}")
-        return rows.astype(self.header.dtype.newbyteorder("="), copy=False)
+        super().__init__(path, start, header.shape, header.dtype)
 
 
 class NpySource:
@@ -151,13 +134,20 @@ class NpySource:
                 "each input needs one"
             )
         header = self._inputs.header
-        self.features = math.prod(header.shape[1:])
+        self.shape = header.shape[1:]
+        self.features = math.prod(self.shape)
         self.dtype = header.dtype.newbyteorder("=")
         self.bounds = even_bounds(len(self._inputs), self._inputs.row_bytes)
 
     def block(self, number: int) -> tuple[Array, Array]:
         start, stop = self.bounds[number : number + 2].tolist()
         return self._inputs.read(start, stop).reshape(stop - start, -1), self._targets.read(start, stop)
+
+    def fill(self, number: int, place: Array) -> Array:
+        """As `block`, with the inputs written into an array."""
+        start, stop = self.bounds[number : number + 2].tolist()
+        self._inputs.fill(start, stop, place)
+        return self._targets.read(start, stop)
 
     def place(self, row: int, column: int) -> str:
         return f"{self.what}: row {row}, column {column}"

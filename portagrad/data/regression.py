@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from portagrad.data.dataset import Array, check_inputs
+from portagrad.data.dataset import Array, Rows, check_inputs
 from portagrad.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class RegressionDataset:
+class RegressionDataset(Rows):
     """Examples with one number or more each.
 
     Parameters
@@ -23,6 +23,8 @@ class RegressionDataset:
         All finite.
     names : tuple of str
         A name per output.
+    columns : tuple of str
+        A name per input, where they are known.
 
     Raises
     ------
@@ -39,6 +41,7 @@ class RegressionDataset:
     inputs: Array
     targets: Array
     names: tuple[str, ...]
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_inputs(self.inputs, "inputs")
@@ -57,15 +60,6 @@ class RegressionDataset:
     def outputs(self) -> int:
         """Numbers to predict per example."""
         return len(self.names)
-
-    @property
-    def features(self) -> int:
-        """Numbers per example."""
-        return int(np.prod(self.inputs.shape[1:]))
-
-    def take(self, rows: Array) -> RegressionDataset:
-        """The examples at these row numbers, in that order."""
-        return RegressionDataset(self.inputs[rows], self.targets[rows], self.names)
 
 
 def columns_of(targets: Array, what: str) -> Array:

@@ -66,14 +66,14 @@ def _world(through: Through) -> Communicator:
         reason = f"{type(error).__name__}: {error}"
         raise DistributedError(
             f"{launcher} has started {started} processes, but mpi4py cannot be imported ({reason}): "
-            f"pip install 'portagrad[mpi]', and an MPI, the system's or pip install mpich"
+            f"pip install 'portagrad[mpi]', and an MPI, the system's or pip install mpich{_alone()}"
         ) from error
     size = MPI.COMM_WORLD.Get_size()
     if size == 1 and started > 1:
         library = MPI.Get_library_version().partition("\n")[0].partition(",")[0].strip("\0 ")
         raise DistributedError(
             f"{launcher} has started {started} processes, but each is alone: mpi4py uses another MPI, "
-            f"{library}; start them with the mpiexec of that one, or install mpi4py for the other"
+            f"{library}; start them with the mpiexec of that one, or install mpi4py for the other{_alone()}"
         )
     if size == 1:
         return Communicator(through=through)
@@ -95,6 +95,12 @@ def launched(environment: Mapping[str, str]) -> tuple[int, str]:
     if not found and environment.get("PMIX_RANK", "0") != "0":
         return 2, "a launcher of PMIx"  # it tells the rank alone: at least two
     return max(found, default=(1, "nobody"))
+
+
+def _alone() -> str:
+    """The way out for processes that a launcher has started to work each for itself, as by ``srun -n 4``."""
+    told = [name for name in (*SIZES, "PMIX_RANK") if name in os.environ]
+    return f"; where each is to work alone, start them without {' and '.join(told)} in their environment"
 
 
 def _leave(comm: Communicator, process: int) -> None:

@@ -42,13 +42,18 @@ def export_trained(trained: TrainedModel, path: str | Path | None = None) -> Any
     """
     told, targets = trained.description, trained.targets
     model = trained.on("cpu").model
-    mean, scale = (
-        np.asarray(x, dtype=told.dtype).reshape(told.shape)
-        for x in (trained.inputs.mean, trained.inputs.scale)
-    )
+    scaling, taken = trained.inputs, told.dtype if trained.inputs is not None else "int32"
+
+    def scaled(inputs: Any) -> Any:
+        if scaling is None:
+            return inputs
+        mean, scale = (
+            np.asarray(x, dtype=told.dtype).reshape(told.shape) for x in (scaling.mean, scaling.scale)
+        )
+        return (inputs - mean) / scale
 
     def predict(inputs: Any) -> Any:
-        y = model((inputs - mean) / scale)
+        y = model(scaled(inputs))
         if targets is not None:
             return y * np.asarray(targets.scale, dtype=told.dtype) + np.asarray(
                 targets.mean, dtype=told.dtype
@@ -58,7 +63,7 @@ def export_trained(trained: TrainedModel, path: str | Path | None = None) -> Any
     try:
         return export(
             predict,
-            (np.zeros((2, *told.shape), dtype=told.dtype),),
+            (np.zeros((2, *told.shape), dtype=taken),),
             path,
             dynamic={"inputs": ("batch", *[None] * len(told.shape))},
             outputs=["values"] if targets is not None else ["probabilities", "class"],

@@ -52,7 +52,7 @@ LAWS: Mapping[str, Law] = {
     "second": Law(
         "second derivatives in every mix of modes are what finite differences say",
         DOUBLE,
-        slow="each mode over reverse",
+        slow="each mode over reverse, in one dtype of each op",
     ),
 }
 

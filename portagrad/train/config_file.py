@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from portagrad.data.files import is_file, missing_file, shown
+from portagrad.device import Device
 from portagrad.errors import ConfigError
 from portagrad.train.config import SECOND_FILES, Config
-from portagrad.train.consistency import check, idle_keys, present
+from portagrad.train.consistency import check, check_own, idle_keys, present
 from portagrad.train.schema import Fault, build
 
 _BARE_POINT = re.compile(r"[+-]?(\.\d+|\d+\.)([eE][+-]?\d+)?")
@@ -119,19 +122,39 @@ def dump_config(config: Config) -> str:
     return "\n".join(lines + sections) + "\n"
 
 
-def checked(config: Config) -> Config:
+def checked(config: Config, *, own: bool = False) -> Config:
     """A configuration that was made in Python, after every check that a file's passes.
+
+    Values are taken as a file has them: lists for tuples, NumPy's numbers for Python's, whole numbers for
+    those that need not be. `own` says that the model and the data are given, as to `train.fit`.
 
     Raises
     ------
+    TypeError
+        If it is no Config.
     ConfigError
     """
+    if not isinstance(config, Config):
+        raise TypeError(f"config is {type(config).__name__}; give a train.Config, such as load_config reads")
     try:
-        found = build(Config, tomllib.loads(dump_config(config)))
+        found = build(Config, _plain(config))
+        if own:
+            check_own(found)
         check(found)
     except Fault as fault:
         raise ConfigError(str(fault)) from None
     return found
+
+
+def _plain(value: Any) -> Any:
+    """A section as a table, and a value as TOML has it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, Device):
+        return {name: _plain(inner) for name, inner in present(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path | Device) else value
 
 
 def toml_value(value: Any) -> str:

@@ -24,7 +24,7 @@ _OF_ONE_TASK = {
 }
 
 
-_OF_FILES = ("format", "inputs", "labels", "targets", "header", "delimiter", "stream", "window_mb")
+_OF_FILES = ("format", "inputs", "labels", "targets", "header", "delimiter")
 _OF_TEST_FILES = ("test_path", "test_inputs", "test_labels", "test_targets")
 _OF_MLP = ("hidden", "activation", "dropout")
 _OF_OTHERS = (

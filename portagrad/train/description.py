@@ -73,6 +73,9 @@ class OwnDescription:
     shape : tuple of int
         Of an example, as the model takes it.
     dtype : str
+        Of its weights.
+    integers : bool
+        Whether inputs are integers, which nothing scales.
     classes, targets : tuple of str
         A name per output: of a classification the classes, of a regression the targets.
     """
@@ -82,6 +85,7 @@ class OwnDescription:
     task: Literal["classification", "regression"]
     shape: tuple[Count, ...]
     dtype: Literal["float32", "float64"]
+    integers: bool = False
     classes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
 

@@ -24,7 +24,7 @@ ROWS = 4096
 
 
 class Examples(Protocol):
-    """Inputs, shape (examples, ...), standardised and in the training dtype, and targets.
+    """Inputs, shape (examples, ...), standardised and in the training dtype, or int32; and targets.
 
     Targets are classes, int32 of shape (examples,), or of a regression standardised numbers in the training
     dtype, shape (examples, outputs).
@@ -88,8 +88,11 @@ class Streamed:
     source : Source
     encode : callable
         From targets as the file has them to those of the examples.
-    standardization : Standardization
+    standardization : Standardization or None
+        None of integers.
     dtype : str
+    shape : tuple of int
+        Of an example.
     window_bytes : int
         Of the blocks that are shuffled together.
     sum : str
@@ -98,26 +101,30 @@ class Streamed:
 
     source: Source
     encode: Callable[[Array], Array]
-    standardization: Standardization
+    standardization: Standardization | None
     dtype: str
+    shape: tuple[int, ...]
     window_bytes: int
     sum: str
 
     def __len__(self) -> int:
         return int(self.source.bounds[-1])
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (self.source.features,)
-
     @functools.cached_property
     def targets(self) -> Array:
         return np.concatenate([self.encode(targets) for _, targets in blocks(self.source)])
 
     def batches(self, key: random.Key, size: int, start: int, shard: Shard) -> Iterator[Batch]:
-        window = self.window_bytes
-        for batch in stream(self.source, key, size, start=start, shard=shard, window_bytes=window):
-            yield self._ready(*batch)
+        for inputs, targets in stream(
+            self.source,
+            key,
+            size,
+            start=start,
+            shard=shard,
+            window_bytes=self.window_bytes,
+            take=self._taken,
+        ):
+            yield inputs, self.encode(targets)
 
     def rows(self, low: int, high: int) -> Iterator[Batch]:
         for number, (first, end) in enumerate(itertools.pairwise(self.source.bounds.tolist())):
@@ -130,13 +137,46 @@ class Streamed:
         return f"{len(self)} {self.sum}"
 
     def _ready(self, inputs: Array, targets: Array) -> Batch:
-        return scaled(self.standardization, inputs, self.dtype, self.source.what), self.encode(targets)
+        return self._taken(inputs), self.encode(targets)
+
+    def _taken(self, inputs: Array, rows: Array | None = None) -> Array:
+        ready = as_inputs(self.standardization, inputs, self.dtype, self.source.what, rows=rows)
+        return ready.reshape(len(ready), *self.shape)
 
 
 def pieces(low: int, high: int) -> Iterator[slice]:
     """Rows from and to, `ROWS` at a time."""
     for start in range(low, high, ROWS):
         yield slice(start, min(start + ROWS, high))
+
+
+def as_inputs(
+    standardization: Standardization | None,
+    values: Array,
+    dtype: str,
+    what: str,
+    *,
+    first: int = 0,
+    rows: Array | None = None,
+) -> Array:
+    """Inputs as a model takes them, shape (examples, features): `scaled`, or where nothing scales, int32.
+
+    Raises
+    ------
+    DataError
+        If they are no integers, or beyond 32 bits, which is what every library has.
+    """
+    if standardization is not None:
+        return scaled(standardization, values, dtype, what, first=first, rows=rows)
+    values = values if rows is None else values[rows]
+    if values.dtype.kind not in "iu":
+        raise DataError(f"{what}: {values.dtype}, where the model takes integers, as they are")
+    flat = values.reshape(len(values), -1)
+    whole: Array = flat.astype(np.int32)
+    if flat.dtype.itemsize > 2 and (whole != flat).any():
+        row, column = np.argwhere(whole != flat)[0].tolist()
+        raise DataError(f"{what}: row {first + row}, column {column} is {flat[row, column]}, beyond 32 bits")
+    return whole
 
 
 def scaled(
@@ -147,15 +187,17 @@ def scaled(
     *,
     noun: str = "feature",
     first: int = 0,
+    rows: Array | None = None,
 ) -> Array:
-    """Standardised values in the training dtype; a DataError where they are beyond its range.
+    """Standardised values in the training dtype, of all rows or these; a DataError beyond its range.
 
     `first` is the number of the first row, and `noun` what a column is called, in the message.
     """
-    with np.errstate(over="ignore"):
-        ready: Array = standardization(values, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ready: Array = standardization(values, dtype, rows)
     if not np.isfinite(ready).all():
         row, column = np.argwhere(~np.isfinite(ready))[0].tolist()
+        row = row if rows is None else int(rows[row])
         value = values.reshape(len(values), -1)[row, column]
         fault = f"beyond the range of {dtype}" if np.isfinite(value) else "not a finite number"
         raise DataError(f"{what}: row {first + row}, {noun} {column} is {value}, {fault}")

@@ -18,7 +18,6 @@ from portagrad.distributed import Communicator
 from portagrad.errors import OutOfMemoryError
 from portagrad.namespace import asarray, function
 from portagrad.train.examples import Array, Examples, InMemory, pieces
-from portagrad.train.step import outputs_of
 from portagrad.train.task import Task
 from portagrad.transforms.tree import flatten, tree_map, unflatten
 
@@ -97,6 +96,8 @@ def on_host(x: Any) -> np.ndarray[Any, Any]:
 def evaluate(model: Any, feed: Feed, task: Task, comm: Communicator) -> tuple[float, np.ndarray[Any, Any]]:
     """Mean loss of a model on examples, and what it predicts for each, computed by all ranks together.
 
+    The model's weights are in the dtype in which it is computed.
+
     Returns
     -------
     loss : float
@@ -104,9 +105,10 @@ def evaluate(model: Any, feed: Feed, task: Task, comm: Communicator) -> tuple[fl
     """
     losses, weights, predictions = [], [], []
     for inputs, targets in feed.all():
-        outputs = outputs_of(model, inputs)
-        losses.append(task.loss(outputs, targets))
-        weights.append(task.weight(targets))
+        outputs = model(inputs)
+        loss, weight = task.loss(outputs, targets)
+        losses.append(loss)
+        weights.append(weight)
         predictions.append(task.predictions(outputs))
     # From the device when all is under way: to ask for each piece would wait for each.
     found = [float(weight) for weight in weights]

@@ -6,16 +6,14 @@ import dataclasses
 from typing import Any
 
 from portagrad.distributed import Communicator, world
-from portagrad.errors import ConfigError
 from portagrad.train.config import Config, DataConfig
 from portagrad.train.config_file import checked
-from portagrad.train.consistency import check_own
 from portagrad.train.launch import begun, make_run, require_extra
-from portagrad.train.own import check_model, check_outputs, own_device, own_dtype, own_prepared, task_of
+from portagrad.train.own import check_model, check_outputs, own_device, own_dtype
+from portagrad.train.own_data import own_prepared, task_of
 from portagrad.train.progress import Progress
 from portagrad.train.result import Result
 from portagrad.train.run import Run
-from portagrad.train.schema import Fault
 
 
 def fit(
@@ -37,10 +35,15 @@ def fit(
     model : Module or another pytree of arrays
         Called as ``model(x)``, or ``model(x, key=key)`` in training if it takes a key, with examples of the
         shape that they have in `data`; gives a number per class, or per target of a regression. Its weights
-        are copied and never overwritten.
-    data : (inputs, targets), Dataset, RegressionDataset, or mapping
+        are copied and never overwritten. One that takes a state, as `nn.BatchNorm` does, is called as
+        ``model(x, state, train=True)``, returns the outputs and the next state, and has an
+        ``initial_state()``; the result's model is called as ``model(x)`` again, and predicts by the state
+        that it ended with.
+    data : (inputs, targets), Dataset, RegressionDataset, Source, or mapping
         Arrays of any library, inputs of the shape (examples, ...). A mapping has a ``"train"`` of these, and
         maybe a ``"validation"`` and a ``"test"``; what is not there is split off by the configuration.
+        Integers stay integers where ``data.standardize`` is ``"none"``. A `Source`, a large memory map, and
+        with ``data.stream`` any data are streamed, so that they may be larger than the memory.
     config : Config, optional
         Without files (``data.path``) and without a network (``model.hidden``, ``activation``, ``dropout``).
         ``train.dtype`` and ``device`` are those of the model where they are not set, and ``data.task`` by
@@ -91,18 +94,12 @@ def fit(
     require_extra()
     if config is None:
         config = Config(data=DataConfig(task=task_of(data)))
-    elif not isinstance(config, Config):
-        raise TypeError(f"fit: config is {type(config).__name__}; give a train.Config")
     return begun(run_of_own(model, data, config, world()), name, progress)
 
 
 def run_of_own(model: Any, data: Any, config: Config, comm: Communicator) -> Run:
     """A run of `fit` before its first step, and before anything is written."""
-    try:
-        check_own(config)
-    except Fault as fault:
-        raise ConfigError(str(fault)) from None
-    config = checked(config)
+    config = checked(config, own=True)
     weights = check_model(model)
     if config.train.dtype is None:
         loop: Any = dataclasses.replace(config.train, dtype=own_dtype(weights))

@@ -16,7 +16,7 @@ from portagrad.distributed import Communicator
 from portagrad.errors import ConfigError, DataError
 from portagrad.train.config import SECOND_FILES, Config
 from portagrad.train.config_file import dump_config
-from portagrad.train.consistency import check_task, idle_keys
+from portagrad.train.consistency import idle_keys
 from portagrad.train.output import Folder, Output
 from portagrad.train.prepare import Prepared
 from portagrad.train.progress import Progress
@@ -26,7 +26,6 @@ from portagrad.train.report.environment import write_environment
 from portagrad.train.result import Result
 from portagrad.train.run import Run
 from portagrad.train.run_folder import fresh_folder, write_text
-from portagrad.train.schema import Fault
 from portagrad.train.tensorboard import require_tensorboard
 
 # What may change in a run that goes on: where and how it runs, and when it ends.
@@ -46,15 +45,12 @@ def make_run(config: Config, comm: Communicator, prepare: Prepare, model: Any = 
     Parameters
     ----------
     config : Config
+        That passed its checks.
     comm : Communicator
     prepare : callable
     model : pytree, optional
         Whose weights the run begins with, for a model of one's own.
     """
-    try:
-        check_task(config)  # which one that was made in Python has not passed
-    except Fault as fault:
-        raise ConfigError(str(fault)) from None
     if config.train.tensorboard:
         require_tensorboard()
     where = current_device() if config.device is None else device(config.device)
@@ -96,8 +92,10 @@ def train_in(folder: Path, run: Run, progress: Progress | None) -> Result:
         write_environment(folder, run.where, run.facts)
         loop = run.config.train
         if run.own is not None and loop.figures:
-            batch = np.zeros((loop.batch_size, *run.prepared.shape), loop.inputs_dtype)
-            write_drawings(folder, run.at.model, run.task, transfer(batch, run.where))
+            data, dtype = run.prepared, loop.inputs_dtype
+            taken = dtype if data.standardization is not None else "int32"
+            batch = transfer(np.zeros((loop.batch_size, *data.shape), taken), run.where)
+            write_drawings(folder, run.at.model, run.task, batch, dtype)
     settings = dict(settings_of(run.config))
     # The loop looks for NaNs itself, and says more than NumPy's warnings.
     with (

@@ -10,7 +10,7 @@ from portagrad import random
 from portagrad.distributed import Communicator, world
 from portagrad.errors import ConfigError
 from portagrad.train.config import Config
-from portagrad.train.config_file import read_config
+from portagrad.train.config_file import checked, read_config
 from portagrad.train.find_lr import RangeTest, find_lr
 from portagrad.train.fit import run_of_own
 from portagrad.train.launch import FREE, begun, make_run, require_extra, settings_of, train_in
@@ -28,7 +28,7 @@ def start(config: Config, *, name: str = "run", progress: Progress | None = None
     Parameters
     ----------
     config : Config
-        As `load_config` reads it.
+        As `load_config` reads it, or made in Python: its types, ranges and files are checked as a file's are.
     name : str
         Names the run's folder where the configuration does not: ``runs/NAME-1``, ``runs/NAME-2``, ...
     progress : Progress, optional
@@ -46,6 +46,8 @@ def start(config: Config, *, name: str = "run", progress: Progress | None = None
 
     Raises
     ------
+    TypeError
+        If it is no Config.
     ConfigError, DataError, BackendUnavailableError
         Before anything is written, if the configuration, a file or the device is wrong.
     NonFiniteError
@@ -173,6 +175,7 @@ def sweep(config: Config, *, steps: int = 100, low: float = 1e-7, high: float = 
 
 def _run_of_files(config: Config, comm: Communicator) -> Run:
     """A run on the files that its configuration names, of the MLP that it describes."""
+    config = checked(config)
     if config.data.path is None:
         raise ConfigError("data.path: missing; there is no default")
     return make_run(config, comm, lambda key, dtype: prepare(config.data, key, dtype))

@@ -125,6 +125,7 @@ def make_step(
     *,
     dropout: bool = False,
     compiled: bool = False,
+    dtype: Any = None,
     comm: Communicator | None = None,
 ) -> Step:
     """The step of training that the configuration asks for, of a model that drops out or does not."""
@@ -134,5 +135,6 @@ def make_step(
         dropout=dropout,
         slice_size=config.train.slice_size,
         compiled=compiled,
+        dtype=dtype,
         comm=comm,
     )

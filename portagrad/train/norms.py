@@ -8,6 +8,7 @@ from typing import Any
 from portagrad.compile.compiled import compile
 from portagrad.namespace import function
 from portagrad.train.feed import on_host
+from portagrad.train.stateful import trained_part
 from portagrad.train.step import Step
 from portagrad.train.weights import named_leaves
 from portagrad.transforms.tree import flatten
@@ -35,14 +36,14 @@ def make_watch(step: Step, compiled: bool) -> Watch:
 
     def watch(model: Any, x: Any, y: Any) -> tuple[Any, Any]:
         grads = step.gradient(model, x, y)
-        return computed(model, grads), grads
+        return computed(trained_part(model), grads), grads
 
     return watch
 
 
 def read_norms(model: Any, norms: Any) -> dict[str, dict[str, float]]:
     """The norms by kind and array, in one transfer from the device; for a line of ``metrics.jsonl``."""
-    names = list(named_leaves(model))
+    names = list(named_leaves(trained_part(model)))
     values = [float(f"{value:.6g}") for value in on_host(norms).tolist()]
     return {
         "weights": dict(zip(names, values[: len(names)], strict=True)),

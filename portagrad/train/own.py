@@ -1,30 +1,30 @@
-"""A model and data of one's own, checked before anything is made of them."""
+"""A model of one's own, checked before anything is made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from portagrad import random
-from portagrad.data import Dataset, RegressionDataset, make_dataset, make_regression
-from portagrad.data.dataset import check_inputs
-from portagrad.data.files import hint, shown
+from portagrad.backend import KIND
+from portagrad.data import (
+    slices,
+)
 from portagrad.device import device_of, transfer
-from portagrad.errors import ConfigError, DataError
+from portagrad.errors import ConfigError
 from portagrad.nn.containers import takes
-from portagrad.train.config import DataConfig
+from portagrad.train.examples import as_inputs
 from portagrad.train.feed import on_host
-from portagrad.train.prepare import Data, Prepared, divided
+from portagrad.train.own_data import listed
 from portagrad.train.run import Run
-from portagrad.train.step import outputs_of
+from portagrad.train.stateful import in_training, state_of, trained_part
+from portagrad.train.step import computed_in, outputs_of
 from portagrad.train.weights import named_leaves
-from portagrad.transforms.tree import flatten, is_array
+from portagrad.transforms.tree import flatten, is_array, tree_map
 
 Array = np.ndarray[Any, Any]
-PARTS = ("train", "validation", "test")
-_TASKS = {Dataset: "classification", RegressionDataset: "regression"}
 _FLOATS = ("float16", "float32", "float64")
 _ROWS = 2  # of the batch by which a model is tried
 
@@ -44,16 +44,20 @@ def check_model(model: Any) -> dict[str, Any]:
         )
     if not callable(model):
         raise TypeError(f"fit: the model is {kind}, which is not called with inputs; give it a __call__")
-    if takes(model, "state"):
-        raise TypeError(
-            f"fit: {kind} takes and returns a state, which a run does not pass on; write a module without one"
-        )
     weights = named_leaves(model)
-    for name, leaf in weights.items():
-        if leaf is model:
+    if any(leaf is model for leaf in weights.values()):
+        raise TypeError(
+            f"fit: the model is {kind}, which is no pytree and so has no weights; make it an nn.Module"
+        )
+    state: dict[str, Any] = {}
+    if takes(model, "state"):
+        if not takes(model, "train") or not callable(getattr(model, "initial_state", None)):
             raise TypeError(
-                f"fit: the model is {kind}, which is no pytree and so has no weights; make it an nn.Module"
+                f"fit: {kind} takes a state; give it an initial_state(), and call it as nn.BatchNorm is: "
+                "model(x, state, train=True) returns the outputs and the next state"
             )
+        state = {f"state.{name}": leaf for name, leaf in named_leaves(model.initial_state()).items()}
+    for name, leaf in {**weights, **state}.items():
         if not is_array(leaf):
             raise TypeError(
                 f"fit: {name} of {kind} is {type(leaf).__name__}, not an array; declare it nn.static()"
@@ -92,117 +96,77 @@ def _common(found: Mapping[str, str], key: str) -> str:
 
 
 def check_outputs(run: Run) -> None:
-    """Try a run's model on a few of its examples, with and without a key.
+    """Try a run's model on a few of its examples, as it predicts and as it is trained.
 
     Raises
     ------
     ConfigError
         If it fails, or does not give a number per class or target.
     """
-    inputs, _ = next(run.prepared.train.rows(0, _ROWS))
+    data, model = run.prepared, run.at.model
+    if data.extremes is not None:
+        low, high = int(data.extremes.min()), int(data.extremes.max())
+        rows = as_inputs(None, data.extremes, "", "inputs").reshape(data.extremes.shape)
+        y = _try(run, outputs_of, model, rows, f"called with integers from {low} to {high},")
+        if not np.isfinite(on_host(y)).all():
+            raise ConfigError(f"fit: {run.own} gives NaN for some of the integers from {low} to {high}")
+    first, _ = next(data.train.rows(0, _ROWS))
+    _try(run, outputs_of, model, first, "called with")
+    keyed = takes(trained_part(model), "key")
+    if not keyed and state_of(model) is None:
+        return
+    least = _least_rows(run) if state_of(model) is not None else _ROWS
+    rows, _ = next(data.train.rows(0, least))
+    how = "called in training with"
+    if least < _ROWS:
+        how = f"trained on its smallest batch (train.batch_size is {run.config.train.batch_size}) with"
+
+    def training(model: Any, x: Any) -> Any:
+        model = computed_in(x.dtype, model)
+        key = random.key(0) if keyed else None
+        y, after = in_training(trained_part(model), state_of(model), x, key)
+        tree_map(lambda new, old: new, after, state_of(model))  # which says where they differ
+        return y
+
+    _try(run, training, model, rows, how)
+
+
+def _try(run: Run, f: Callable[[Any, Any], Any], model: Any, inputs: Array, how: str) -> Any:
+    """The outputs of a model, with the shape that they must have."""
     x = transfer(inputs, run.where)
     rows, names = x.shape[0], run.task.facts.get("classes") or run.task.facts["targets"]
-    what = f"fit: {run.own}, called with {rows} examples, an array of the shape {tuple(x.shape)}"
-    for key in (None, random.key(0)) if takes(run.at.model, "key") else (None,):
-        try:
-            y = outputs_of(run.at.model, x, key=key)
-        except Exception as error:
-            raise ConfigError(f"{what}, failed: {type(error).__name__}: {error}") from error
-        got = f"shape {tuple(y.shape)}" if is_array(y) else type(y).__name__
-        if got != f"shape {(rows, len(names))}":
-            kind = "classes" if "classes" in run.task.facts else "targets"
-            wanted = f"a number for each of the {len(names)} {kind} {_listed(names)}"
-            raise ConfigError(f"{what}, gives {got}, not {(rows, len(names))}: {wanted}")
-
-
-def task_of(data: Any) -> Literal["classification", "regression"]:
-    """What data are for, where nothing says it: numbers if they are a RegressionDataset, else classes."""
-    first = data.get("train") if isinstance(data, Mapping) else data
-    return "regression" if isinstance(first, RegressionDataset) else "classification"
-
-
-def own_prepared(data: Any, config: DataConfig, key: random.Key, dtype: str) -> Prepared:
-    """Data of one's own, checked and split; examples keep their shape.
-
-    Raises
-    ------
-    TypeError, DataError, ConfigError
-        If they are not what `fit` takes.
-    """
-    parts = dict(data) if isinstance(data, Mapping) else {"train": data}
-    for name in parts:
-        if name not in PARTS:
-            near = hint(str(name), list(PARTS))
-            raise DataError(f"data: {shown(str(name))} is no part; the parts are {', '.join(PARTS)}{near}")
-    if "train" not in parts:
-        raise DataError(f'data: has no "train", only {", ".join(parts) or "nothing"}')
-    whole = _part(parts["train"], "", config, config.names or config.classes)
-    others: dict[str, Data] = {}
-    for name in PARTS[1:]:
-        if parts.get(name) is None:
-            continue
-        other = others[name] = _part(parts[name], f"{name} ", config, whole.names)
-        if other.inputs.shape[1:] != whole.inputs.shape[1:]:
-            raise DataError(
-                f"{name} inputs: examples have the shape {other.inputs.shape[1:]}, in training "
-                f"{whole.inputs.shape[1:]}"
-            )
-    return divided(config, whole, key, dtype, what="data", flat=False, **others)
-
-
-def _part(part: Any, name: str, config: DataConfig, names: Any) -> Data:
-    """One part as a data set; `names` are those of the classes or targets where they are known."""
-    task = _TASKS.get(type(part))
-    if task is not None:
-        if task != config.task:
-            raise ConfigError(
-                f'data.task: is "{config.task}", but the {name}data are a {type(part).__name__}; set '
-                f'data.task = "{task}"'
-            )
-        if isinstance(names, int) and names != len(part.names):
-            raise ConfigError(f"data.classes: is {names}, but the data are of {len(part.names)} classes")
-        if isinstance(names, tuple) and config.names is None and names != part.names:
-            raise DataError(f"{name}data: are of {_listed(part.names)}, in training of {_listed(names)}")
-        names = names if isinstance(names, tuple) else part.names
-        inputs, targets = part.inputs, part.targets
-    else:
-        inputs, targets = _pair(part, name)
-    check_inputs(inputs, f"{name}inputs")
-    if config.task == "regression":
-        return make_regression(inputs, targets, what=f"{name}targets", names=names)
-    what = f"{name}labels"
-    if targets.dtype.kind == "f" and targets.ndim == 1 and not np.isfinite(targets).all():
-        row = int((~np.isfinite(targets)).argmax())
-        raise DataError(f"{what}, row {row} is {targets[row]}; every label must be a class")
+    examples = f"{rows} example{'s' * (rows != 1)}"
+    what = f"fit: {run.own}, {how} {examples}, an array of the shape {tuple(x.shape)}"
     try:
-        return make_dataset(inputs, targets, what=what, classes=names)
-    except DataError as error:
-        if targets.dtype.kind != "f":
-            raise
-        raise DataError(f'{error}; numbers are learned with data.task = "regression"') from None
+        y = f(model, x)
+        if is_array(y):
+            on_host(y)  # a lazy library finds faults no earlier
+    except Exception as error:
+        way = ""
+        if not KIND[x.dtype]:
+            way = '; its integers are given as they are, for data.standardize = "none"'
+        elif run.prepared.given_integers and not isinstance(error, ValueError):  # which shapes are told by
+            way = '; its integers were standardised: data.standardize = "none" gives them as they are'
+        raise ConfigError(f"{what}, failed: {type(error).__name__}: {error}{way}") from error
+    got = f"shape {tuple(y.shape)}" if is_array(y) else type(y).__name__
+    if got != f"shape {(rows, len(names))}":
+        kind = "classes" if "classes" in run.task.facts else "targets"
+        wanted = f"a number for each of the {len(names)} {kind} {listed(names)}"
+        raise ConfigError(f"{what}, gives {got}, not {(rows, len(names))}: {wanted}")
+    return y
 
 
-def _pair(part: Any, name: str) -> tuple[Array, Array]:
-    """Inputs and targets on the host."""
-    if not isinstance(part, tuple | list) or len(part) != 2:
-        size = f" of {len(part)}" if isinstance(part, tuple | list) else ""
-        raise TypeError(
-            f"fit: the {name}data are {type(part).__name__}{size}; give (inputs, targets), a Dataset, a "
-            'RegressionDataset, or a mapping of these by "train", "validation" and "test"'
-        )
-    for what, array in zip(("inputs", "targets"), part, strict=True):
-        if not is_array(array):
-            raise TypeError(f"fit: the {name}{what} are {type(array).__name__}, not an array")
-    inputs, targets = map(on_host, part)
-    if inputs.ndim and targets.ndim and len(inputs) != len(targets):
-        raise DataError(f"{name}data: {len(inputs)} inputs, but {len(targets)} targets; each input needs one")
-    return inputs, targets
+def _least_rows(run: Run) -> int:
+    """How many examples the smallest part of a batch has that is computed at once, on any rank."""
+    size, examples, ranks = run.config.train.batch_size, len(run.prepared.train), run.comm.size
+    found = []
+    for batch in (min(size, examples), examples % size):
+        for rank in range(ranks):
+            for low, high in slices(batch, max(batch, 1), shard=(rank, ranks)):
+                at_once = run.config.train.slice_size or high - low
+                found += [min(high - low, at_once), (high - low) % max(at_once, 1)]
+    return min(rows for rows in found if rows)
 
 
 def _dtype(array: Any) -> str:
     return str(array.dtype).rpartition(".")[2]  # torch's carries its name
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    few = ", ".join(names[:5])
-    return f"({few}{', ...' if len(names) > 5 else ''})"

@@ -11,7 +11,15 @@ from typing import IO, Any, TextIO
 
 import numpy as np
 
-from portagrad.data import Moments, file_format, read_idx_array, read_npy, read_npz_arrays
+from portagrad.data import (
+    Moments,
+    ParquetSource,
+    blocks,
+    file_format,
+    read_idx_array,
+    read_npy,
+    read_npz_arrays,
+)
 from portagrad.data.csv_table import column_number, tables
 from portagrad.data.files import hint, open_data, shown
 from portagrad.data.npy_file import NpyFile, NpyHeader
@@ -43,7 +51,7 @@ def predict_rows(
     ----------
     trained : TrainedModel
     source : str
-        A CSV, NPZ, NPY or IDX file; ``"-"`` for CSV from the standard input.
+        A CSV, NPZ, NPY, IDX or Parquet file; ``"-"`` for CSV from the standard input.
     file : text file
     probabilities : bool
         Whether a column per class follows.
@@ -69,11 +77,13 @@ def predict_rows(
     if probabilities and not names:
         raise DataError("--probabilities: the model is a regression, which has none")
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", *columns, *(names if probabilities else ())])
+    header = ["row", *columns, *(names if probabilities else ())]
     met: _Hits | _Errors = _Hits() if names else _Errors()
     row = 0
     for block, answers in _blocks(source, told, labels, inputs):
         found = trained.predict(block)
+        if not row:  # and not before something is found to be wrong
+            writer.writerow(header)
         texts = [[names[k]] for k in found.values] if names else found.values.tolist()
         shares = None if found.probabilities is None or not probabilities else found.probabilities.tolist()
         for i, text in enumerate(texts):
@@ -134,6 +144,9 @@ def _blocks(source: str, told: Told, labels: Sequence[str], inputs: str | None) 
         with open_data(path) as file:
             yield from _csv_blocks(file, str(path), told, labels, wanted)
         return
+    if format == "parquet":
+        yield from _parquet_blocks(path, told, labels, wanted)
+        return
     if len(labels) > 1:
         raise DataError(f"{path}: of {format} files the labels are one array, not {', '.join(labels)}")
     array, answers = _arrays(path, format, labels[0] if labels else None, inputs)
@@ -172,23 +185,42 @@ def _arrays(
             raise DataError(f"{path}: no array has an axis of features; it holds {', '.join(arrays)}")
         return arrays[wanted], None if labels is None else arrays[labels]
     if labels is not None:
-        raise DataError(f"{path}: only CSV and NPZ files hold labels beside the inputs")
+        raise DataError(f"{path}: only CSV, NPZ and Parquet files hold labels beside the inputs")
     if format == "idx":
         return read_idx_array(path), None
-    if format != "npy":
-        raise DataError(f"{path}: predictions are made of CSV, NPZ, NPY and IDX files, not {format}")
     with open_data(path) as file:
         whole = NpyHeader.read(file, str(path)).fortran  # whose rows lie scattered over the file
     return read_npy(path) if whole else NpyFile(path), None
+
+
+def _parquet_blocks(path: Path, told: Told, labels: Sequence[str], wanted: int) -> Iterator[Block]:
+    """Rows of a Parquet file; its columns are found by the names that the model was trained on."""
+    _check_count(str(path), labels, wanted)
+    source = ParquetSource(path, labels, getattr(told, "features", ()) or None)
+    if source.features != math.prod(told.shape):
+        raise DataError(
+            f"{path}: {source.features} columns of inputs, but the model takes {math.prod(told.shape)}; "
+            "name the columns of answers with --labels"
+        )
+    what = f"{path}, column {shown(', '.join(labels))}"
+    for inputs, targets in blocks(source):
+        answers = _answers(told, targets, what, len(inputs)) if labels else None
+        for start in range(0, len(inputs), ROWS):
+            part = slice(start, start + ROWS)
+            yield inputs[part], None if answers is None else answers[part]
+
+
+def _check_count(what: str, labels: Sequence[str], wanted: int) -> None:
+    if labels and len(labels) != wanted:
+        raise DataError(f"{what}: {len(labels)} columns of answers; the model has {wanted} outputs")
 
 
 def _csv_blocks(
     file: IO[bytes], what: str, told: Told, labels: Sequence[str], wanted: int
 ) -> Iterator[Block]:
     """Rows of a CSV file, some thousand at a time; the first line may name the columns."""
-    if labels and len(labels) != wanted:
-        raise DataError(f"{what}: {len(labels)} columns of answers; the model has {wanted} outputs")
-    features, columns = math.prod(told.shape), list[int]()
+    _check_count(what, labels, wanted)
+    features, columns, order = math.prod(told.shape), list[int](), list[int]()
 
     def text(names: list[str] | None, width: int) -> int | None:
         columns.extend(_column(what, label, names, width) for label in labels)
@@ -197,14 +229,26 @@ def _csv_blocks(
                 f"{what}: {width - len(columns)} numbers a row, but the model takes {features}; "
                 "name the columns of answers with --labels"
             )
+        if names and (trained_on := getattr(told, "features", ())):
+            given = [name for column, name in enumerate(names) if column not in columns]
+            order.extend(_place(what, name, given) for name in trained_on)
         return columns[0] if columns and told.task == "classification" else None
 
     for table in tables(file, what, text=text, rows=ROWS):
+        inputs = table.numbers(columns)
+        answers: Any = None
         if table.column is not None:
-            yield table.numbers(), table.labels
-        else:
-            numbers = table.numbers(columns)
-            yield np.delete(numbers, columns, axis=1), numbers[:, columns] if columns else None
+            answers = table.labels
+        elif columns:
+            inputs, answers = np.delete(inputs, columns, axis=1), inputs[:, columns]
+        yield inputs[:, order] if order else inputs, answers
+
+
+def _place(what: str, name: str, given: list[str]) -> int:
+    """Where an input stands that the model was trained on, whatever the order of the columns."""
+    if name not in given:
+        raise DataError(f"{what}: no column {shown(name)}, which the model was trained on{hint(name, given)}")
+    return given.index(name)
 
 
 def _column(what: str, label: str, names: list[str] | None, width: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,13 @@ from portagrad.data import (
     read_regression,
     split,
 )
+from portagrad.data.files import shown
 from portagrad.errors import DataError
 from portagrad.train.config import Columns, DataConfig
-from portagrad.train.examples import Array, Examples, InMemory, Streamed, scaled
+from portagrad.train.examples import Array, Examples, InMemory, Streamed, as_inputs
 from portagrad.train.targets import Labels, Learned, Values, checked, learned_classes, learned_values
 
-_IN_MEMORY = 256 << 20
+IN_MEMORY = 256 << 20
 """Bytes of inputs up to which a file that could be streamed is read whole."""
 
 Data = Dataset | RegressionDataset
@@ -42,22 +44,31 @@ class Prepared:
     Attributes
     ----------
     train, validation, test : Examples
-    standardization : Standardization
-        Of the inputs.
+    standardization : Standardization or None
+        Of the inputs; None of integers that a model of one's own takes as they are.
     names : tuple of str
         Of the model's outputs: a name per class, or per target of a regression.
     targets : Standardization or None
         Of a regression's targets.
     class_weights : array of float64, shape (classes,), or None
+    extremes : array, shape (2, ...), or None
+        Of integers as they are, two examples of which one has the smallest and one the largest.
+    columns : tuple of str
+        A name per input, where they are known.
+    given_integers : bool
+        Whether the inputs were integers, standardised or not.
     """
 
     train: Examples
     validation: Examples | None
     test: Examples
-    standardization: Standardization
+    standardization: Standardization | None
     names: tuple[str, ...]
     targets: Standardization | None = None
     class_weights: Array | None = None
+    extremes: Array | None = None
+    columns: tuple[str, ...] = ()
+    given_integers: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,6 +131,7 @@ def divided(
     validation: Data | None = None,
     test: Data | None = None,
     flat: bool = True,
+    integers: bool = False,
 ) -> Prepared:
     """Split off the parts that are not given, and make of all what is trained on.
 
@@ -135,6 +147,8 @@ def divided(
     validation, test : Dataset or RegressionDataset, optional
     flat : bool
         Whether an example is one row of numbers, or keeps its shape.
+    integers : bool
+        Whether inputs are left as they are.
     """
     fractions = [] if test is not None else [config.test_fraction]
     if validation is None and config.validation_fraction:
@@ -144,13 +158,16 @@ def divided(
     train = whole.take(rows)
     test = test if test is not None else whole.take(parts.pop(0))
     validation = whole.take(parts.pop()) if parts else validation
-    standardization = Standardization.fit(train.inputs, config.standardize)
+    standardization = None if integers else Standardization.fit(train.inputs, config.standardize)
     learned = _learned(config, train, dtype, what)
 
     def ready(data: Data) -> Examples:
-        inputs = scaled(standardization, data.inputs, dtype, what)
+        inputs = as_inputs(standardization, data.inputs, dtype, what)
         return InMemory(inputs if flat else inputs.reshape(data.inputs.shape), learned.encode(data.targets))
 
+    extremes = _Extremes()
+    for part in (train, validation, test) if integers else ():
+        extremes.add(part.inputs if part is not None else train.inputs[:0])
     return Prepared(
         ready(train),
         ready(validation) if validation is not None else None,
@@ -159,7 +176,23 @@ def divided(
         learned.names,
         learned.scaling,
         learned.class_weights,
+        extremes.rows,
+        whole.columns,
+        whole.inputs.dtype.kind in "iu",
     )
+
+
+class _Extremes:
+    """The examples with the smallest and the largest of all numbers."""
+
+    def __init__(self) -> None:
+        self.rows: Array | None = None
+
+    def add(self, inputs: Array) -> None:
+        known = inputs if self.rows is None else np.concatenate([self.rows, inputs])
+        flat = known.reshape(len(known), -1)
+        if len(flat):
+            self.rows = known[[int(flat.min(axis=1).argmin()), int(flat.max(axis=1).argmax())]]
 
 
 def _read(config: DataConfig, test: bool = False, classes: Sequence[str] | int | None = None) -> Data:
@@ -206,6 +239,10 @@ def _test_set(config: DataConfig, whole: Data) -> Data | None:
         raise DataError(
             f"{path}: {test.features} features per example, but {config.path} has {whole.features}"
         )
+    _check_columns(path, test.columns, whole.columns)
+    if test.columns and whole.columns:
+        order = [test.columns.index(name) for name in whole.columns]
+        test = dataclasses.replace(test, inputs=test.inputs[:, order], columns=whole.columns)
     if len(test.names) != len(whole.names):  # of a regression; classes are the same by now
         raise DataError(
             f"{path}: {len(test.names)} targets per example, but {config.path} has {len(whole.names)}"
@@ -223,7 +260,7 @@ def _streamable(config: DataConfig) -> Source | None:
             raise DataError(f"{config.path}: only .npy and Parquet files can be streamed (data.stream)")
         return None
     size = int(source.bounds[-1]) * source.features * source.dtype.itemsize
-    return source if config.stream or size > _IN_MEMORY else None
+    return source if config.stream or size > IN_MEMORY else None
 
 
 def _source(config: DataConfig, test: bool) -> Source | None:
@@ -234,38 +271,67 @@ def _source(config: DataConfig, test: bool) -> Source | None:
 
 
 def _streamed(config: DataConfig, source: Source, key: random.Key, dtype: str) -> Prepared:
-    own_test = None
+    """The files of a configuration as streams."""
+    test = None
     if config.test_path is not None:
-        own_test = _source(config, test=True)
-        if own_test is None:
+        test = _source(config, test=True)
+        if test is None:
             raise DataError(f"{config.test_path}: must be .npy or Parquet as {config.path} is streamed")
-        if own_test.features != source.features:
+        if test.features != source.features:
             raise DataError(
-                f"{config.test_path}: {own_test.features} features per example, but {config.path} has "
+                f"{config.test_path}: {test.features} features per example, but {config.path} has "
                 f"{source.features}"
             )
-    held = 0.0 if own_test is not None else config.test_fraction
-    seen = 1 - held - config.validation_fraction
+        _check_columns(config.test_path, _names_of(test), _names_of(source))
+        if _names_of(test) != _names_of(source):
+            raise DataError(f"{config.test_path}: has its columns in another order than {config.path}")
+    return streamed(config, source, key, dtype, test=test)
+
+
+def streamed(
+    config: DataConfig,
+    source: Source,
+    key: random.Key,
+    dtype: str,
+    *,
+    validation: Source | None = None,
+    test: Source | None = None,
+    flat: bool = True,
+    integers: bool = False,
+) -> Prepared:
+    """As `divided`, of sources that are read once here and then whenever they are needed."""
+    held = 0.0 if test is not None else config.test_fraction
+    seen = 1 - held - (config.validation_fraction if validation is None else 0.0)
     train = Part(source, key, 0, seen)
-    validation = Part(source, key, seen, 1 - held) if config.validation_fraction else None
-    test = own_test or Part(source, key, 1 - held, 1)
+    others = {"validation": validation, "test": test}
+    if validation is None and config.validation_fraction:
+        validation = Part(source, key, seen, 1 - held)
+    test = test or Part(source, key, 1 - held, 1)
     regression = config.task == "regression"
-    moments, found, total = Moments(), (Values if regression else Labels)(source), 0
-    for number, (inputs, targets) in enumerate(checked(source, regression)):
+    moments, found, extremes = Moments(), (Values if regression else Labels)(source), _Extremes()
+    sums: list[int] = []
+    for number, (inputs, targets) in enumerate(_summed(source, regression, sums)):
         own = train.rows(number)
-        if len(own):
+        if integers:
+            extremes.add(inputs)
+        elif len(own):
             moments.add(inputs[own])
         found.add(targets, own)
-        total = zlib.crc32(np.ascontiguousarray(inputs).data, zlib.crc32(targets.tobytes(), total))
     learned = found.learned(config, dtype)
-    for _, targets in checked(own_test, regression) if own_test is not None else ():
-        learned.encode(targets)  # which says now, and not after hours, what is wrong with them
-    standardization = moments.standardization(config.standardize)
+    for other in others.values():
+        for inputs, targets in _summed(other, regression, sums) if other is not None else ():
+            learned.encode(targets)  # which says now, and not after hours, what is wrong with them
+            if integers:
+                extremes.add(inputs)
+    standardization = None if integers else moments.standardization(config.standardize)
+    shape = (source.features,) if flat else source.shape
+    total = " ".join(f"{one:08x}" for one in sums)
 
     def ready(part: Source) -> Examples:
         window = config.window_mb << 20
-        return Streamed(part, learned.encode, standardization, dtype, window, f"{total:08x}")
+        return Streamed(part, learned.encode, standardization, dtype, shape, window, total)
 
+    rows = extremes.rows
     return Prepared(
         ready(train),
         ready(validation) if validation is not None else None,
@@ -274,4 +340,27 @@ def _streamed(config: DataConfig, source: Source, key: random.Key, dtype: str) -
         learned.names,
         learned.scaling,
         learned.class_weights,
+        rows.reshape(2, *shape) if rows is not None else None,
+        _names_of(source),
+        source.dtype.kind in "iu",
     )
+
+
+def _names_of(source: Source) -> tuple[str, ...]:
+    return tuple(getattr(source, "columns", ()))
+
+
+def _check_columns(path: object, found: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    """Raise a DataError where files name their inputs, and not alike."""
+    if found and expected and set(found) != set(expected):
+        lost = next(name for name in (*expected, *found) if (name in found) != (name in expected))
+        raise DataError(f"{path}: the column {shown(lost)} is not in both, the training and the test file")
+
+
+def _summed(source: Source, regression: bool, sums: list[int]) -> Iterator[tuple[Array, Array]]:
+    """All blocks, `checked`; adds the sum of their bytes to `sums` in the end."""
+    total = 0
+    for inputs, targets in checked(source, regression):
+        yield inputs, targets
+        total = zlib.crc32(np.ascontiguousarray(inputs).data, zlib.crc32(targets.tobytes(), total))
+    sums.append(total)

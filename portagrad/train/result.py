@@ -15,6 +15,7 @@ from portagrad.train.description import Description, OwnDescription
 from portagrad.train.prepare import Prepared
 from portagrad.train.saved_model import Prediction, TrainedModel
 from portagrad.train.state import State
+from portagrad.train.stateful import trained_part
 from portagrad.train.task import Task, Tested
 from portagrad.train.weights import count_weights
 
@@ -86,13 +87,15 @@ def trained_model(
     """A model with what it needs beside the weights; `own` is the class of one's own."""
     if own is not None:
         dtype = config.train.inputs_dtype
-        told = OwnDescription(model=own, shape=data.shape, dtype=dtype, **task.facts)
+        integers = data.standardization is None
+        told = OwnDescription(model=own, shape=data.shape, dtype=dtype, integers=integers, **task.facts)
         return TrainedModel(told, model, data.standardization, data.targets)
     described = Description(
         sizes=(data.features, *config.model.hidden, data.outputs),
         activation=config.model.activation,
         dropout=config.model.dropout,
         dtype=config.train.inputs_dtype,
+        features=data.columns,
         **task.facts,
     )
     return TrainedModel(described, model, data.standardization, data.targets)
@@ -108,7 +111,7 @@ def summarised(data: Prepared, at: State, steps: int) -> dict[str, Any]:
             "validation": len(data.validation) if data.validation is not None else 0,
             "test": len(data.test),
         },
-        "weights": count_weights(at.model),
+        "weights": count_weights(trained_part(at.model)),
         "epochs": len(records),
         "best_epoch": at.best_epoch,
         "steps": len(records) * steps,

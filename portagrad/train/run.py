@@ -31,6 +31,7 @@ from portagrad.train.progress import Progress
 from portagrad.train.result import Result, summarised, trained_model, versions
 from portagrad.train.signals import StopSignals
 from portagrad.train.state import State
+from portagrad.train.stateful import trained_part, with_state
 from portagrad.train.step import weights_as
 from portagrad.train.weights import count_weights
 
@@ -83,13 +84,16 @@ class Run:
         if model is None:
             model = make_model(config, prepared.features, self.task.outputs, init_key, where)
         else:
-            model, dropout = placed(model, config.train.weights_dtype, where), takes(model, "key")
+            dropout = takes(model, "key")
+            model = placed(with_state(model), config.train.weights_dtype, where)
         self.steps = -(-len(prepared.train) // config.train.batch_size)
         self.schedule = make_schedule(config, self.steps)
         optimizer = make_optimizer(config, self.schedule)
-        make = functools.partial(make_step, config, optimizer, self.task, dropout=dropout, comm=comm)
+        self._dtype = getattr(where.backend.xp, config.train.inputs_dtype)
+        made = {"dropout": dropout, "dtype": self._dtype, "comm": comm}
+        make = functools.partial(make_step, config, optimizer, self.task, **made)
         self.eager, self.step = make(), make(compiled=config.train.compile)
-        self.at = State(model, (optimizer.init(model), dropout_key), best=copied(model))
+        self.at = State(model, (optimizer.init(trained_part(model)), dropout_key), best=copied(model))
         self.feed = self._fed(prepared.train)
         held = prepared.validation
         self.validation = self._fed(held) if held is not None else None
@@ -122,7 +126,7 @@ class Run:
     def described(self) -> str:
         """One line on what is trained on what."""
         data = self.prepared
-        weights = count_weights(self.at.model)
+        weights = count_weights(trained_part(self.at.model))
         held = f", {len(data.validation)} validation" if data.validation is not None else ""
         ranks = f", {self.comm.size} ranks" if self.comm.size > 1 else ""
         on = f", from epoch {self.at.epoch}, batch {self.at.batch + 1} on" if self._taken else ""
@@ -197,14 +201,16 @@ class Run:
         before = copied(carried) if self.config.train.compile else carried
         length = min(_WINDOW, self.config.train.checkpoint_steps or _WINDOW)
         results: list[tuple[Any, Any]] = []
+        weights: list[Any] = []
         sizes: list[int] = []
         for inputs, labels in itertools.islice(batches, length):
             try:
-                *carried, loss, score = self.step(carried[0], carried[1], inputs, labels)
+                *carried, loss, weight, score = self.step(carried[0], carried[1], inputs, labels)
             except self._out_of_memory as error:
                 raise too_large(self.where, labels.shape[0], self.config.train.slice_size, error) from error
             carried = settled(tuple(carried), self.where)
             results.append((loss, score))
+            weights.append(weight)
             sizes.append(self._size(at.batch + len(sizes)))
             if stop.look(self.comm):
                 break
@@ -217,8 +223,9 @@ class Run:
         at.model, at.optimizer = carried
         every: list[float] = losses.tolist()
         output.steps(self._taken + 1, every)
-        for loss, score, size in zip(every, scores.tolist(), sizes, strict=True):
-            at.count(loss, float(score), size)
+        counted = sizes if weights[0] is None else read(weights).tolist()
+        for told in zip(every, counted, map(float, scores.tolist()), sizes, strict=True):
+            at.count(*told)
         return every
 
     def _fed(self, examples: Examples) -> Feed:
@@ -263,14 +270,14 @@ class Run:
         record: dict[str, Any] = {
             "epoch": at.epoch,
             "step": at.epoch * self.steps,
-            "train_loss": at.loss / at.seen,
+            "train_loss": at.mean_loss,
             f"train_{self.task.score_name}": at.score / at.seen,
             **self._validated(),
             "learning_rate": float(self.schedule(at.epoch * self.steps - 1)),
             "norms": read_norms(at.model, norms),
             "seconds": round(at.seconds, 3),
         }
-        output.epoch(record, at.model, gradients)
+        output.epoch(record, trained_part(at.model), gradients)
         monitor = self.config.train.monitor
         value = record.get(f"validation_{monitor}", record.get(f"train_{monitor}", math.nan))
         value = math.inf if math.isnan(value) else value if monitor in LOWER_IS_BETTER else -value
@@ -286,16 +293,19 @@ class Run:
     def _validated(self) -> dict[str, float]:
         if self.validation is None:
             return {}
-        loss, predictions = evaluate(self.at.model, self.validation, self.task, self.comm)
+        loss, predictions = evaluate(
+            weights_as(self._dtype, self.at.model), self.validation, self.task, self.comm
+        )
         measured = self.task.measured(self.validation.examples.targets, predictions)
         return {"validation_loss": loss, **{f"validation_{name}": x for name, x in measured.items()}}
 
     def _finish(self, folder: Path, output: Output) -> Result:
         """The test, and what only a whole run has."""
         data, at = self.prepared, self.at
-        dtype = getattr(self.where.backend.xp, self.config.train.inputs_dtype)
-        best = weights_as(dtype, at.best)
-        model = best if self.config.train.restore_best and at.best_epoch else weights_as(dtype, at.model)
+        best = weights_as(self._dtype, at.best)
+        model = weights_as(self._dtype, at.model)
+        if self.config.train.restore_best and at.best_epoch:
+            model = best
         loss, predictions = evaluate(model, self._fed(data.test), self.task, self.comm)
         tested = self.task.tested(data.test.targets, predictions)
         test = {"test_loss": loss, **{f"test_{name}": tested.measures[name] for name in self.task.told}}

@@ -19,8 +19,9 @@ from portagrad.device import device as device_at
 from portagrad.errors import CheckpointError, DataError
 from portagrad.namespace import function
 from portagrad.train.description import Description, OwnDescription, read_description
-from portagrad.train.examples import ROWS, scaled
+from portagrad.train.examples import ROWS, as_inputs
 from portagrad.train.feed import on_host
+from portagrad.train.stateful import with_state
 from portagrad.train.weights import checked_sum, named_leaves, read_weights, save_weights, structured
 from portagrad.transforms.tree import flatten, to_device
 
@@ -55,14 +56,14 @@ class TrainedModel:
     ----------
     description : Description or OwnDescription
     model : nn.MLP, or the model that `train.fit` was given
-        Takes standardised inputs.
+        Takes standardised inputs, or integers as they are.
     inputs, targets : Standardization
-        `targets` is None for a classifier.
+        `inputs` is None of a model that takes integers, and `targets` of a classifier.
     """
 
     description: Description | OwnDescription
     model: Any
-    inputs: Standardization
+    inputs: Standardization | None
     targets: Standardization | None = None
 
     def predict(self, inputs: Any) -> Prediction:
@@ -99,7 +100,7 @@ class TrainedModel:
 
     def _outputs(self, rows: Array, first: int) -> Array:
         """Probabilities or scaled values of some rows."""
-        x = scaled(self.inputs, rows, self.description.dtype, "inputs", first=first)
+        x = as_inputs(self.inputs, rows, self.description.dtype, "inputs", first=first)
         where = device_of(flatten(self.model)[0][0])
         y = self.model(transfer(x.reshape(len(x), *self.description.shape), where))
         return on_host(y if self.targets is not None else _softmax(y, axis=-1)).astype(np.float64)
@@ -122,9 +123,10 @@ def save_model(path: str | Path, trained: TrainedModel) -> None:
     CheckpointError
         If the file cannot be written.
     """
-    arrays: dict[str, Any] = {"model": trained.model, "inputs": _arrays(trained.inputs)}
-    if trained.targets is not None:
-        arrays["targets"] = _arrays(trained.targets)
+    arrays: dict[str, Any] = {"model": trained.model}
+    for name, scaling in (("inputs", trained.inputs), ("targets", trained.targets)):
+        if scaling is not None:
+            arrays[name] = _arrays(scaling)
     text = json.dumps(asdict(trained.description), ensure_ascii=False)
     save_weights(path, arrays, metadata={_KEY: text})
 
@@ -166,7 +168,8 @@ def load_model(path: str | Path, *, like: Any = None, device: Device | str | Non
     checked_sum(path, arrays, metadata)
     where = current_device() if device is None else device_at(device)
     model = _mlp(path, arrays, told, where) if like is None else _own(path, arrays, told, like, where)
-    inputs = _scaling(path, arrays, "inputs", math.prod(told.shape))
+    whole = isinstance(told, OwnDescription) and told.integers
+    inputs = None if whole else _scaling(path, arrays, "inputs", math.prod(told.shape))
     targets = _scaling(path, arrays, "targets", told.outputs) if told.task == "regression" else None
     if arrays:
         raise CheckpointError(
@@ -194,6 +197,7 @@ def _own(
     path: Path, arrays: dict[str, Array], told: Description | OwnDescription, like: Any, where: Device
 ) -> Any:
     """A model of the structure of another, with the file's weights."""
+    like = with_state(like)
     shapes = {name: tuple(leaf.shape) for name, leaf in named_leaves({"model": like}).items()}
     leaves = [_array(path, arrays, name, shape, told.dtype, "`like`") for name, shape in shapes.items()]
     return structured(like, [transfer(leaf, where) for leaf in leaves])

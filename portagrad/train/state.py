@@ -24,8 +24,9 @@ class State:
         The weights; the optimizer's state and the key for dropout.
     epoch, batch : int
         The epoch that is under way, from 1, and how many of its batches are done.
-    loss, score, seen : float, float, int
-        Sums over these batches: of the losses and the scores by example, and of the examples.
+    loss, weight, score, seen : float, float, float, int
+        Sums over these batches: of their losses by weight and of the weights, of the scores, and of the
+        examples.
     records : list of dict
         The lines of ``metrics.jsonl`` so far, an epoch each.
     best : pytree
@@ -42,6 +43,7 @@ class State:
     epoch: int = 1
     batch: int = 0
     loss: float = 0.0
+    weight: float = 0.0
     score: float = 0.0
     seen: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -49,16 +51,23 @@ class State:
     best_value: float = math.inf
     seconds: float = 0.0
 
-    def count(self, loss: float, score: float, examples: int) -> None:
+    @property
+    def mean_loss(self) -> float:
+        """Of the batches that are done, each example by its weight; 0 where none weighs anything."""
+        return self.loss / (self.weight or 1.0)
+
+    def count(self, loss: float, weight: float, score: float, examples: int) -> None:
         """Add a batch; one at a time, so that the sums do not depend on where a run was stopped."""
-        self.loss += loss * examples
+        self.loss += loss * weight
+        self.weight += weight
         self.score += score
         self.seen += examples
         self.batch += 1
 
     def next_epoch(self) -> None:
         """Begin the next epoch."""
-        self.epoch, self.batch, self.loss, self.score, self.seen = self.epoch + 1, 0, 0.0, 0.0, 0
+        self.epoch, self.batch, self.seen = self.epoch + 1, 0, 0
+        self.loss = self.weight = self.score = 0.0
 
     def save(self, folder: Path, steps: int, about: Mapping[str, Any]) -> Path:
         """Write a checkpoint; an epoch has so many `steps`, and `about` says what the run is of."""
@@ -124,6 +133,6 @@ def _is_record(record: Any, epoch: int) -> bool:
 
 _FACTS: dict[str, type] = {
     **dict.fromkeys(("epoch", "batch", "seen", "best_epoch"), int),
-    **dict.fromkeys(("loss", "score", "best_value", "seconds"), float),
+    **dict.fromkeys(("loss", "weight", "score", "best_value", "seconds"), float),
     "records": list,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from portagrad.train.metrics import classification, confusion_matrix, regression
 
 _argmax, _astype, _equal, _where = map(function, ("argmax", "astype", "equal", "where"))
 _mean, _softmax, _square = map(function, ("mean", "softmax", "square"))
-_subtract, _sum, _take = map(function, ("subtract", "sum", "take"))
+_subtract, _sum = map(function, ("subtract", "sum"))
 
 Array = np.ndarray[Any, Any]
 
@@ -54,7 +55,7 @@ class Task(Protocol):
 
     Of what is computed by step, arrays are on the run's device, and each function is differentiable where it
     is a loss. A batch may be computed slice by slice (see `Step`), so a loss is the mean over a slice, and
-    `weight` is what it has to be multiplied by for the slices to be added.
+    its weight is what it has to be multiplied by for the slices to be added.
     """
 
     @property
@@ -64,6 +65,10 @@ class Task(Protocol):
     @property
     def outputs(self) -> int:
         """How many numbers the model has for an example."""
+
+    @property
+    def alike(self) -> bool:
+        """Whether every example counts the same, and a slice weighs as an int how many it has."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -77,11 +82,8 @@ class Task(Protocol):
     def told(self) -> tuple[str, ...]:
         """The measures of the test that are told beside its loss, the score first."""
 
-    def loss(self, outputs: Any, targets: Any) -> Any:
-        """The loss that is trained: the mean over a slice, shape ()."""
-
-    def weight(self, targets: Any) -> Any:
-        """What a slice counts in the mean over a batch, an int or shape (): examples, or their weights."""
+    def loss(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
+        """The loss that is trained, the mean over a slice, shape (); and what the slice weighs."""
 
     def score(self, outputs: Any, targets: Any) -> Any:
         """The sum of the scores of a slice, shape (); their mean is what `score_name` names."""
@@ -126,6 +128,10 @@ class Classification:
         return len(self.names)
 
     @property
+    def alike(self) -> bool:
+        return self.weights is None
+
+    @property
     def facts(self) -> dict[str, Any]:
         return {"task": "classification", "classes": self.names}
 
@@ -137,19 +143,15 @@ class Classification:
     def told(self) -> tuple[str, ...]:
         return (self.score_name, *self.metrics)
 
-    def loss(self, outputs: Any, targets: Any) -> Any:
+    def loss(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
         if self.weights is None:
-            return nn.cross_entropy(outputs, targets, label_smoothing=self.smoothing)
+            loss = nn.cross_entropy(outputs, targets, label_smoothing=self.smoothing)
+            return loss, targets.shape[0]
         total, weight = nn.cross_entropy_sum(
             outputs, targets, weights=self.weights, label_smoothing=self.smoothing
         )
         # A slice whose classes weigh nothing counts for nothing; a division by 0 would end the run.
-        return total / divisor(weight)
-
-    def weight(self, targets: Any) -> Any:
-        if self.weights is None:
-            return targets.shape[0]
-        return _sum(_take(self.weights, targets, axis=0))
+        return total / divisor(weight), weight
 
     def score(self, outputs: Any, targets: Any) -> Any:
         hits = _equal(_argmax(outputs, axis=-1), targets)
@@ -207,6 +209,7 @@ class Regression:
     delta: float = 1.0
     metrics: tuple[str, ...] = ()
     score_name = "r2"
+    alike = True
 
     @property
     def outputs(self) -> int:
@@ -228,14 +231,13 @@ class Regression:
     def told(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.score_name, "mse", "mae", *self.metrics)))
 
-    def loss(self, outputs: Any, targets: Any) -> Any:
-        if self.kind == "huber":
-            return nn.huber(outputs, targets, delta=self.delta)
-        losses: dict[str, Callable[..., Any]] = {"mse": nn.mse, "mae": nn.mae}
-        return losses[self.kind](outputs, targets)
-
-    def weight(self, targets: Any) -> Any:
-        return targets.shape[0]
+    def loss(self, outputs: Any, targets: Any) -> tuple[Any, int]:
+        kinds: dict[str, Callable[..., Any]] = {
+            "mse": nn.mse,
+            "mae": nn.mae,
+            "huber": functools.partial(nn.huber, delta=self.delta),
+        }
+        return kinds[self.kind](outputs, targets), targets.shape[0]
 
     def score(self, outputs: Any, targets: Any) -> Any:
         return _sum(1 - _mean(_square(_subtract(outputs, targets)), axis=-1))

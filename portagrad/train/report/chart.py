@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -134,6 +135,9 @@ def line_chart(
     across = axis([min(numbers), max(numbers)], whole=True)
     up = axis(known, percent=percent, may_log=may_log)
     paths = [Stroke(_curve(numbers, line.values, across, up), line.tone, line.dashed) for line in lines]
+    # A value alone, such as that of a run of one epoch, would be lost as a point of a line's width.
+    alone = ["".join(re.findall(r"M[^ML]+h0", path.d)) for path in paths]
+    paths += [Stroke(d, line.tone, form="dots") for line, d in zip(lines, alone, strict=True) if d]
     said = [
         {
             "x": round(across.at(n), 5),

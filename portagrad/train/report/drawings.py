@@ -54,12 +54,12 @@ def drawings(run: RunRecord) -> list[Drawing]:
     even = np.ones(outputs) if config.data.class_weights != "none" else None
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, metrics=()))
     task = make_task(config, ("",) * outputs, cpu, class_weights=even)
-    return drawn(model, task, x)
+    return drawn(model, task, x, config.train.inputs_dtype)
 
 
-def drawn(model: Any, task: Task, x: Any) -> list[Drawing]:
-    """The same of a model and a batch."""
-    targets = transfer(task.blank_targets(x.shape[0], str(x.dtype).rpartition(".")[2]), device_of(x))
+def drawn(model: Any, task: Task, x: Any, dtype: str) -> list[Drawing]:
+    """The same of a model and a batch, computed in a dtype."""
+    targets = transfer(task.blank_targets(x.shape[0], dtype), device_of(x))
 
     def forward(model: Any, x: Any) -> Any:
         return outputs_of(model, x)
@@ -71,10 +71,10 @@ def drawn(model: Any, task: Task, x: Any) -> list[Drawing]:
     ]
 
 
-def write_drawings(folder: Path, model: Any, task: Task, x: Any) -> None:
+def write_drawings(folder: Path, model: Any, task: Task, x: Any, dtype: str) -> None:
     """Leave the drawings of a model of one's own in a run's folder, or why there are none."""
     try:
-        made = drawn(model, task, x)
+        made = drawn(model, task, x, dtype)
     except Exception as error:  # of whatever the model does: the run needs no drawing
         reason = " ".join(str(error).split())[:_MOST_REASON]
         made = [Drawing(_FORWARD, note=f"not drawn: {type(error).__name__}: {reason}")]

@@ -35,3 +35,9 @@ for (const plot of document.querySelectorAll(".plot[data-points]")) {
     if (event.key === "Escape") hide();
   });
 }
+// A graph wider than the page is first seen where it begins, in its middle.
+addEventListener("load", () => {
+  for (const paper of document.querySelectorAll(".paper")) {
+    paper.scrollLeft = (paper.scrollWidth - paper.clientWidth) / 2;
+  }
+});
