@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import functools
+import gc
 import pickle
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 
 import portagrad as pg
 from portagrad import nn, random
+from portagrad.transforms import tree
 from portagrad.transforms.tree import flatten, unflatten
 
 KEY = random.key(6)
@@ -125,6 +128,26 @@ def test_a_gradient_is_put_together_when_a_field_is_asked_for():
     with pytest.raises(dataclasses.FrozenInstanceError):
         pg.grad(f)(layer).weight = 1
     assert dataclasses.replace(pg.grad(f)(layer), bias=None).bias is None
+
+
+class Applied(nn.Module):
+    """A module with a function that may hold arrays."""
+
+    weight: Any
+    function: Any = nn.static()
+
+
+def test_modules_that_are_other_ones_in_each_step_are_not_all_kept(monkeypatch):
+    monkeypatch.setattr(tree, "_KEPT", 5)
+    held = []
+    for _ in range(24):
+        shift = np.ones(2)
+        held.append(weakref.ref(shift))
+        module = Applied(np.ones(2), lambda x, shift=shift: pg.sum(x * x + shift))
+        np.testing.assert_array_equal(pg.grad(lambda m: m.function(m.weight))(module).weight, [2.0, 2.0])
+    del shift, module
+    gc.collect()
+    assert sum(each() is not None for each in held) <= 10  # in two tables
 
 
 class Named(nn.Module):

@@ -77,6 +77,7 @@ def fill(tree: Any) -> None:
 
 REMEMBERED = "__leaves__"
 _NONE = type(None)
+_KEPT = 1_000  # structures at most: a static field may be a function that holds arrays
 _BUILDERS: dict[Any, Callable[..., Any] | None] = {}
 _SEEN: dict[int, tuple[Any, Any]] = {}  # the same by identity, each structure kept alive: half the cost
 
@@ -87,11 +88,16 @@ def _builder(structure: Any) -> Callable[..., Any] | None:
     if seen is None:
         if not hasattr(structure.type, REMEMBERED):
             return None
-        if structure not in _BUILDERS:
-            _BUILDERS[structure] = _written(structure) if _unchanging(structure) else None
-        if len(_SEEN) > 1_000:
+        try:
+            build = _BUILDERS[structure]
+        except KeyError:
+            build = _written(structure) if _unchanging(structure) else None
+            if len(_BUILDERS) >= _KEPT:
+                _BUILDERS.clear()
+            _BUILDERS[structure] = build
+        if len(_SEEN) >= _KEPT:
             _SEEN.clear()
-        seen = _SEEN[id(structure)] = structure, _BUILDERS[structure]
+        seen = _SEEN[id(structure)] = structure, build
     return seen[1]
 
 
