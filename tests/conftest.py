@@ -100,3 +100,14 @@ def _has_cuda() -> bool:
         return bool(get_backend("cupy").devices())
     except BackendUnavailableError:
         return False
+
+
+@pytest.fixture
+def anew(monkeypatch):
+    """Declares an op anew for one test, with other fields perhaps: what was derived from it is forgotten."""
+
+    def anew(op, **fields):
+        for name, value in {**fields, "kernels": {}, "recipes": {}, "paths": {}}.items():
+            monkeypatch.setattr(op, name, value)
+
+    return anew

@@ -26,7 +26,7 @@ same = np.testing.assert_array_equal
 
 
 @pytest.fixture
-def ran(monkeypatch):
+def ran(anew, monkeypatch):
     """How often each of NumPy's kernels ran, forward and backward."""
     counts, plain = Counter(), kernel.native
 
@@ -45,8 +45,7 @@ def ran(monkeypatch):
     for kind in (np.ndarray, np.float64):
         monkeypatch.setitem(kernel.NAMESPACE, kind, fresh)
     for op in TABLE.values():
-        monkeypatch.setattr(op, "kernels", {})
-        monkeypatch.setattr(op, "paths", {})
+        anew(op)
     return counts
 
 

@@ -366,15 +366,14 @@ def test_a_saved_value_that_was_changed_is_found_in_debug_mode():
     )
 
 
-def test_exhausted_memory_names_the_op(monkeypatch):
+def test_exhausted_memory_names_the_op(anew, monkeypatch):
     torch = pytest.importorskip("torch")
     backend = get_backend("torch")
 
     def exhausted(x):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(TABLE["sin"], "kernels", {})
-    monkeypatch.setattr(TABLE["sin"], "paths", {})
+    anew(TABLE["sin"])
     monkeypatch.setitem(backend.kernels, "sin", exhausted)
     y = pg.to_device(x, "torch")
     for call in (lambda: pg.sin(y), lambda: pg.grad(lambda y: pg.sum(pg.sin(y)))(y)):
@@ -386,15 +385,13 @@ def test_exhausted_memory_names_the_op(monkeypatch):
         )
 
 
-def test_memory_exhausted_in_the_backward_pass_names_the_op(monkeypatch):
+def test_memory_exhausted_in_the_backward_pass_names_the_op(anew):
     torch = pytest.importorskip("torch")
 
     def exhausted(x, xp):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(TABLE["sin"], "pulls", (exhausted,))
-    monkeypatch.setattr(TABLE["sin"], "recipes", {})
-    monkeypatch.setattr(TABLE["sin"], "paths", {})
+    anew(TABLE["sin"], pulls=(exhausted,))
     y = pg.to_device(x, "torch")
     text = message(pg.OutOfMemoryError, lambda: pg.grad(lambda y: pg.sum(pg.sin(y)))(y))
     assert text.startswith("sin, its derivative: out of memory on torch:cpu\n")

@@ -24,15 +24,14 @@ def written(op):
     return [*TABLE[op].paths.values()]
 
 
-def forget(monkeypatch):
-    for op in TABLE.values():
-        monkeypatch.setattr(op, "paths", {})
-        monkeypatch.setattr(op, "kernels", {})
+@pytest.fixture
+def forget(anew):
+    return lambda: [anew(op) for op in TABLE.values()]
 
 
 @pytest.fixture(autouse=True)
-def no_paths(monkeypatch):
-    forget(monkeypatch)
+def no_paths(forget):
+    forget()
 
 
 def pulled(call):
@@ -93,10 +92,10 @@ def f(x):
         lambda: pg.grad(lambda x: pg.checkpoint(f)(x))(x),
     ],
 )
-def test_what_the_path_takes_for_granted_is_looked_at(g, monkeypatch):
+def test_what_the_path_takes_for_granted_is_looked_at(g, forget):
     """Whatever came before in these types: the result is that of the long way."""
     expected = g()
-    forget(monkeypatch)
+    forget()
     for _ in range(3):
         pg.grad(f)(x)
         pg.grad(lambda a, b: pg.sum(a * b), (0, 1))(x, x)

@@ -141,24 +141,19 @@ def test_check_devices_says_ok_of_this_machine():
     assert any("second order" in row.function for row in rows)
 
 
-def test_check_devices_reports_a_wrong_rule(monkeypatch):
-    op = TABLE["tanh"]
-    monkeypatch.setattr(op, "pulls", (lambda y: 1 - y,))
-    monkeypatch.setattr(op, "recipes", {})
+def test_check_devices_reports_a_wrong_rule(anew):
+    anew(TABLE["tanh"], pulls=(lambda y: 1 - y,))
     rows = {row.function: row for row in check_devices(["cpu"])}
     assert rows["network"].status == "wrong"
     assert "no transpose" in rows["network"].message and "\n" not in rows["network"].message
     assert rows["products"].status == "ok"
 
 
-def test_check_devices_reports_an_exception(monkeypatch):
-    op = TABLE["tanh"]
-
+def test_check_devices_reports_an_exception(anew):
     def fails(y):
         raise ValueError("out of order")
 
-    monkeypatch.setattr(op, "pulls", (fails,))
-    monkeypatch.setattr(op, "recipes", {})
+    anew(TABLE["tanh"], pulls=(fails,))
     rows = {row.function: row for row in check_devices(["cpu"])}
     assert (rows["network"].status, rows["network"].message) == ("failed", "ValueError: out of order")
 
