@@ -28,7 +28,7 @@ def portagrad(
     def train(model: Any, state: Any, x: Any, labels: Any) -> Any:
         loss, grads = pg.value_and_grad(lambda m: nn.cross_entropy(m(x), labels))(model)
         updates, state = opt.update(grads, state, model)
-        return optim.apply_updates(model, updates), state, loss
+        return optim.apply_updates(model, updates, donate=True), state, loss
 
     run = pg.compile(train, donate=(0, 1)) if compiled else train
     model = pg.to_device(training.model(), where)

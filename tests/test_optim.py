@@ -303,6 +303,43 @@ def test_nothing_is_changed_in_place(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_donated_updates_become_the_parameters(name, device):
+    """The same steps: no optimizer hands out its state, the parameters or another update's memory."""
+    opt = ALL[name]
+    start = pg.to_device({"w": np.asarray([[0.5, -1.0]]), "b": np.asarray(2.0), "none": None}, device)
+
+    def trained(donate):
+        params, state, taken = start, opt.init(start), []
+        for step in range(4):
+            grads = pg.to_device(
+                {"w": np.asarray([[0.1, -0.2]]) * step, "b": np.asarray(0.5), "none": None}, device
+            )
+            updates, state = opt.update(grads, state, params)
+            params = optim.apply_updates(params, updates, donate=donate)
+            taken.append(params["w"] is updates["w"])
+        return optree.tree_leaves(pg.to_device((params, state), "cpu")), taken
+
+    ours, taken = trained(donate=True)
+    its, apart = trained(donate=False)
+    for a, b in zip(ours, its, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not any(apart) and all(taken) == (device.backend.name in ("numpy", "torch", "strict"))
+    np.testing.assert_array_equal(pg.to_device(start["w"], "cpu"), [[0.5, -1.0]])
+
+
+def test_an_update_that_does_not_fit_or_cannot_be_written_to_is_added_elsewhere():
+    p = np.ones((2, 3), np.float32)
+    wide, row = np.full((2, 3), 0.5), np.full(3, 0.5, np.float32)
+    assert optim.apply_updates(p, wide, donate=True).dtype == np.float64 and np.all(wide == 0.5)
+    assert optim.apply_updates(p, row, donate=True).shape == (2, 3) and np.all(row == 0.5)
+    view = np.broadcast_to(row, (2, 3))
+    np.testing.assert_array_equal(optim.apply_updates(p, view, donate=True), np.full((2, 3), 1.5))
+    assert np.all(row == 0.5)
+    moved = pg.grad(lambda u: pg.sum(optim.apply_updates(p, u, donate=True) ** 2))(wide)
+    np.testing.assert_array_equal(moved, np.full((2, 3), 3.0))
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_none_among_parameters_and_gradients(name):
     """A parameter that is None, such as a missing bias, stays; one whose gradient is None keeps its value."""
     opt = ALL[name]

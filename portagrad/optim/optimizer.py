@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from portagrad.optim.leaves import built, each, guarded, leaves, matched
+from portagrad.trace import Traced
+from portagrad.transforms.gradient import owned
 
 
 class Optimizer(NamedTuple):
@@ -29,13 +32,16 @@ class Optimizer(NamedTuple):
     update: Callable[..., tuple[Any, Any]]
 
 
-def apply_updates(params: Any, updates: Any) -> Any:
+def apply_updates(params: Any, updates: Any, *, donate: bool = False) -> Any:
     """The parameters after a step: the sum, leaf by leaf.
 
     Parameters
     ----------
     params, updates : pytrees
         Of the same structure; where an update is None the parameter stays as it is.
+    donate : bool
+        Whether the updates may be overwritten: the new parameters then lie in their memory, where the library
+        can do so, and a step takes no memory but theirs. No two of them may share memory.
 
     Raises
     ------
@@ -47,17 +53,30 @@ def apply_updates(params: Any, updates: Any) -> Any:
     >>> import numpy as np
     >>> apply_updates({"w": np.ones(2)}, {"w": np.asarray([0.5, -0.5])})
     {'w': array([1.5, 0.5])}
+    >>> update = np.asarray([0.5, -0.5])
+    >>> apply_updates(np.ones(2), update, donate=True) is update
+    True
     """
     ps, structure = leaves(params)
     us = matched("apply_updates", updates, structure, "updates", "params")
     if guarded(us):
-        us = each("apply_updates", _sum_leaf, 1, us, ps)[0]
+        us = each("apply_updates", _sum_leaf, 1, us, ps, donate=donate)[0]
         return built(structure, [p if u is None else u for u, p in zip(us, ps, strict=True)])
-    return built(structure, [p if u is None else p + u for u, p in zip(us, ps, strict=True)])
+    added = _added_to if donate else operator.add
+    return built(structure, [p if u is None else added(p, u) for u, p in zip(us, ps, strict=True)])
 
 
-def _sum_leaf(u: Any, p: Any, *, xp: Any) -> tuple[Any]:
-    return (p + u,)
+def _sum_leaf(u: Any, p: Any, *, donate: bool, xp: Any) -> tuple[Any]:
+    return (_added_to(p, u) if donate else p + u,)
+
+
+def _added_to(p: Any, u: Any) -> Any:
+    """The sum in the memory of the update, where it fits there."""
+    if isinstance(u, Traced) or u.dtype != p.dtype or u.shape != p.shape:
+        return p + u
+    u = owned(u)
+    u += p
+    return u
 
 
 def chain(*optimizers: Optimizer) -> Optimizer:

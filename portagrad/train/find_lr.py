@@ -127,7 +127,7 @@ def find_lr(
         losses.append(now)
         with np.errstate(all="ignore"):
             updates, state = swept.update(grads, state, model)
-            model = optim.apply_updates(model, updates)
+            model = optim.apply_updates(model, updates, donate=True)
     if not losses:
         raise ValueError("find_lr: the loss of the first batch is not finite, or there is no batch")
     rates = low * factor ** np.arange(len(losses))

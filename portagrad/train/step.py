@@ -112,7 +112,7 @@ class Step:
         def update(params: Any, own: Any, grads: Any, state: Any) -> tuple[Any, Any]:
             weights = trained_part(params)
             updates, own = optimizer.update(grads, own, weights)
-            return joined(optim.apply_updates(weights, updates), state), own
+            return joined(optim.apply_updates(weights, updates, donate=True), state), own
 
         def whole(params: Any, state: Any, x: Any, y: Any) -> tuple[Any, ...]:
             own, key, mine = self._drawn(state)
