@@ -222,8 +222,10 @@ def test_compile_trains_with_a_plan_of_cupys() -> None:
             *ours, loss = compiled(*ours, x, labels, key)
             *theirs, expected = step(*theirs, x, labels, key)
             assert abs(float(loss) - float(expected)) < 1e-5
-        assert "captured 1 times" in compiled.report() and compiled.traces == 1
-        plan = compiled.last.plan
+        plan = (
+            compiled.last.plan
+        )  # captured once more where keys lay at one address twice, and then elsewhere
+        assert "captured" in compiled.report() and plan.captures.launched == 4 and compiled.traces == 1
         plan.captures.refused = "a test"
         plan.functions.clear()
         with pytest.raises(KeyError) as caught:
