@@ -12,23 +12,13 @@ from portagrad_numpy import special
 
 _NAMES = (
     *("abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and"),
-    *("bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil"),
-    *("conj", "copysign", "cos", "cosh", "divide", "equal", "exp", "expm1", "floor", "floor_divide"),
-    *(
-        "greater",
-        "greater_equal",
-        "hypot",
-        "isfinite",
-        "isinf",
-        "isnan",
-        "less",
-        "less_equal",
-        "log",
-        "log10",
-    ),
-    *("log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum"),
-    *("minimum", "multiply", "negative", "nextafter", "not_equal", "positive", "pow", "reciprocal"),
-    *("remainder", "sign", "signbit", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc"),
+    *("bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor"),
+    *("ceil", "conj", "copysign", "cos", "cosh", "divide", "equal", "exp", "expm1", "floor"),
+    *("floor_divide", "greater", "greater_equal", "hypot", "isfinite", "isinf", "isnan", "less"),
+    *("less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not"),
+    *("logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "nextafter"),
+    *("not_equal", "positive", "pow", "reciprocal", "remainder", "sign", "signbit", "sin", "sinh"),
+    *("sqrt", "square", "subtract", "tan", "tanh", "trunc"),
 )
 UFUNCS: dict[str, Any] = {"round": numpy.rint, **{name: getattr(numpy, name) for name in _NAMES}}
 """Elementwise ops by the ufunc that computes them."""

@@ -136,7 +136,7 @@ class ReverseTrace(Trace):
         if not kind:
             return constants(op, y)
         complex_ = max(kind, *[node.kind for node in parents]) > 1
-        made = op.recipes.get((self.mode, live, complex_)) or recipe(op, self.mode, live, complex_)
+        made = recipe(op, self.mode, live, complex_)
         saved = made.save(values, y, parents, byproduct)
         xp = namespace(y) if isinstance(y, Traced) else None
         return Tensor(self, y, Node(made, parents, saved, params, xp, y.shape, y.dtype, kind))
