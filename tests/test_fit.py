@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
-import json
 import os
 import re
 import signal
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import optree
+import own_runs
 import pytest
 
 import portagrad as pg
@@ -86,15 +87,11 @@ class Dropping(Plain):
         return super().__call__(x if key is None else nn.dropout(x, 0.2, key=key))
 
 
-def configured(folder: Path, name: str = "run", **sections: Any) -> Config:
-    loop = {"epochs": 8, "batch_size": 32, "compile": False, "figures": False, **sections.pop("train", {})}
-    lr = sections.pop("optimizer", OptimizerConfig(lr=0.02))
-    return Config(train=LoopConfig(**loop), optimizer=lr, output=folder / name, **sections)
+configured = functools.partial(own_runs.configured, epochs=8, batch_size=32)
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
+    return own_runs.recorded(run)
 
 
 def weights(run: Path) -> dict[str, Array]:

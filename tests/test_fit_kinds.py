@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import own_runs
 import pytest
 
 import portagrad as pg
@@ -17,7 +18,7 @@ from portagrad.data import ArraySource, NpySource
 from portagrad.data.rows import rows_of_map
 from portagrad.errors import CheckpointError, ConfigError, DataError
 from portagrad.onnx import export_trained
-from portagrad.train import Config, DataConfig, LoopConfig, OptimizerConfig, Result, fit, load_model, resume
+from portagrad.train import Config, DataConfig, LoopConfig, Result, fit, load_model, resume
 from portagrad.train.feed import on_host
 from portagrad.train.own_data import own_prepared
 from portagrad.train.weights import named_leaves, read_weights
@@ -28,15 +29,11 @@ IMAGES, LABELS = DIGITS["images"][:300].reshape(-1, 64), DIGITS["labels"][:300].
 KEEP = DataConfig(standardize="none")
 
 
-def configured(folder: Path, name: str = "run", **sections: Any) -> Config:
-    loop = {"epochs": 3, "batch_size": 36, "compile": False, "figures": False, **sections.pop("train", {})}
-    lr = sections.pop("optimizer", OptimizerConfig(lr=0.02))
-    return Config(train=LoopConfig(**loop), optimizer=lr, output=folder / name, **sections)
+configured = functools.partial(own_runs.configured, epochs=3, batch_size=36)
 
 
 def curve(run: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: x for name, x in record.items() if name not in ("seconds", "norms")} for record in records]
+    return own_runs.recorded(run, "norms")
 
 
 # --- models with a state ---
